@@ -1,0 +1,52 @@
+// Package routing decides where mail goes: the ruleset of match and action,
+// aliases, virtual users and .forward files.
+//
+// A recipient is routed once, when its RCPT is answered; the result is a list
+// of envelopes for the queue. The package looks things up in tables and in
+// the user database; it does not write anything, does not talk to the network
+// and does not deliver.
+package routing
+
+import (
+	"net/netip"
+
+	"github.com/weirmail/weir/internal/mail"
+)
+
+// Facts is what is known of a session and its transaction when a condition is
+// looked at: by match, by built-in filters, by when. The session fills it in
+// as the client speaks; a field not known yet is zero.
+type Facts struct {
+	Src      netip.Addr // client address; invalid for the local socket
+	Local    bool       // local socket, or an address of this machine's loopback
+	Socket   bool       // local socket
+	Rdns     string     // "" if none
+	Fcrdns   bool       // the name leads back to the address
+	Helo     string
+	Tag      string
+	TLS      bool
+	Auth     bool
+	AuthUser string
+	MailFrom mail.Address // reverse-path of the transaction
+	HasMail  bool         // MailFrom is known (it may be null)
+	RcptTo   mail.Address // forward-path under question
+	HasRcpt  bool
+}
+
+// Verdict is what the ruleset says of one recipient.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Accept   Verdict = iota + 1
+	Refuse           // no rule matches, a rule says reject, or there is no such user
+	TryLater         // a lookup failed
+)
+
+// Result is the route of one recipient.
+type Result struct {
+	Verdict   Verdict
+	Envelopes []mail.Envelope // Accept: at least one; ID, Notify, ORcpt are the session's to fill in
+	Rule      string          // the rule that decided, as written; "" if none did
+	Cause     error           // why, for the log; never shown to the client
+}
