@@ -1,0 +1,519 @@
+"""filter: write a mail filter in Python by defining a few functions.
+
+A script defines any of these and is run by ``filter-python SCRIPT``:
+
+    on_connect(id, local, remote, hostname)   a client connected       question
+    on_helo(id, helo)                         HELO or EHLO             question
+    on_mail(id, address)                      MAIL FROM                question
+    on_rcpt(id, address)                      RCPT TO                  question
+    on_data(id)                               DATA                     question
+    on_dataline(id, line)                     one line of the message  writeln
+    on_eom(id, size)                          the message is complete  question
+    on_commit(id)                             it was accepted          event
+    on_rollback(id)                           it was given up          event
+    on_reset(id)                              the transaction is over  event
+    on_disconnect(id)                         the session is over      event
+
+A question is answered by exactly one accept, reject or reject_code for its
+id, in the hook or later: from another hook or from another thread. Nothing
+else waits meanwhile. What a hook returns is ignored.
+
+This module is the whole bridge: it reads protocol/FILTER.md (0.4 to 0.7) on
+standard input and answers on standard output. It needs Python 3.9 and the
+standard library. What the script prints goes to standard error, the log. An
+exception in a hook ends the filter with its traceback in the log: the server
+then fails the mail that waited and starts the filter again.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import traceback
+import types
+from typing import Any, Callable, Optional, Union
+
+__all__ = [
+    "FILTER_OK", "FILTER_FAIL", "FILTER_CLOSE", "FilterError",
+    "accept", "reject", "reject_code", "writeln",
+]
+
+FILTER_OK, FILTER_FAIL, FILTER_CLOSE = 0, 1, 2
+"""What reject does: FILTER_FAIL refuses, FILTER_CLOSE also drops the client."""
+
+REFUSED = "550 5.7.1 Refused by a filter"
+"""The reply of a reject without a code."""
+
+MAX_LINE = 1 << 20
+"""Bytes of one protocol line, LF excluded; a longer one is a protocol error."""
+
+_READ_SIZE = 1 << 18     # bytes asked of one read
+_FLUSH_PIECES = 4096     # queued pieces of output at which a hook's output is written
+_KEY_WINDOW = 96         # bytes within which the head of a data line must end
+
+# Which hook each question belongs to.
+_QUESTIONS = {
+    b"connect": "on_connect", b"helo": "on_helo", b"ehlo": "on_helo",
+    b"mail-from": "on_mail", b"rcpt-to": "on_rcpt", b"data": "on_data",
+    b"data-line": "on_dataline", b"commit": "on_eom",
+}
+
+# Which hook each event belongs to.
+_EVENTS = {
+    b"tx-commit": "on_commit", b"tx-rollback": "on_rollback",
+    b"tx-reset": "on_reset", b"link-disconnect": "on_disconnect",
+}
+
+# Reports that a hook needs besides its own question.
+_FEEDS = {
+    "on_connect": (b"link-connect",),
+    "on_mail": (b"link-greeting",),
+    "on_rcpt": (b"link-greeting",),
+    "on_dataline": (b"tx-rollback",),
+}
+
+HOOKS = tuple(dict.fromkeys(list(_QUESTIONS.values()) + list(_EVENTS.values())))
+"""The names of all hooks."""
+
+
+class FilterError(Exception):
+    """The script used the API wrongly: answered twice, wrote where nothing is read."""
+
+
+class ProtocolError(Exception):
+    """The server sent a line that protocol/FILTER.md does not allow."""
+
+
+class _Session:
+    """What is known of one SMTP session between two lines of the protocol."""
+
+    __slots__ = ("id", "key", "local", "remote", "hostname", "server",
+                 "question", "stream", "size", "ending", "verdict")
+
+    def __init__(self, number: int, key: bytes) -> None:
+        self.id = number
+        self.key = key                          # as on the wire, 16 hex digits
+        self.local = self.remote = self.hostname = self.server = ""
+        self.question: Optional[bytes] = None   # token of the open question
+        self.stream: Optional[bytes] = None     # head of our data lines while a message is open
+        self.size = 0                           # bytes of the message so far, one LF a line
+        self.ending = False                     # on_eom was asked and has not been answered
+        self.verdict: Optional[bytes] = None    # its answer, until the server asks
+
+
+def _text(raw: bytes) -> str:
+    """Give raw as str; bytes that are not UTF-8 survive the way there and back."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _address(endpoint: bytes) -> str:
+    """Give the address of "addr:port", "[v6]:port", "[v6]"; "local" for a socket."""
+    if endpoint.startswith(b"unix:"):
+        return "local"
+    if endpoint.startswith(b"["):
+        return _text(endpoint[1:].partition(b"]")[0])
+    if endpoint.count(b":") == 1:
+        endpoint = endpoint.partition(b":")[0]
+    return _text(endpoint)
+
+
+class Bridge:
+    """One script, one server. Tests make their own; scripts use the module's."""
+
+    def __init__(self, hooks: dict[str, Callable[..., Any]],
+                 write: Callable[[bytes], object]) -> None:
+        self.hooks = hooks
+        self.sessions: dict[int, _Session] = {}
+        self._write = write
+        self._out: list[bytes] = []
+        self._lock = threading.Lock()       # held while output is written
+        self._dispatching = False           # the reader will flush before it reads again
+        self._event: Optional[_Session] = None  # session whose event hook runs
+        self._ready = False
+        self._features: set[bytes] = set()
+        self._tail: list[bytes] = []        # pieces of a line that is not complete yet
+        self._tail_size = 0
+        self._key = b"\n"                   # head of the newest data line: never matches at first
+        self._key_session: Optional[_Session] = None
+
+    # -- the script's side ------------------------------------------------
+
+    def answer(self, number: int, verdict: bytes) -> None:
+        """Answer the open question of a session."""
+        if type(number) is not int:
+            raise TypeError(f"the session id must be the int that the hook was given, not {number!r}")
+        s = self.sessions.get(number)
+        if s is None:                       # the client left meanwhile
+            return
+        if s.question is not None:
+            token, s.question = s.question, None
+            self._put(b"filter-result|%s|%s|%s\n" % (s.key, token, verdict))
+        elif s.ending:
+            s.ending = False
+            s.verdict = verdict
+            self._end_stream(s)
+        elif self._event is not s:          # in an event an answer means nothing, and harms nobody
+            raise FilterError(f"session {number:#x}: no question is open: it was answered already, or never asked")
+
+    def writeln(self, number: int, line: Union[str, bytes]) -> None:
+        """Emit one line of the message."""
+        raw = line.encode("utf-8", "surrogateescape") if type(line) is str else line
+        s = self.sessions.get(number)
+        if s is None or s.stream is None:
+            if s is None and type(number) is int:
+                return                      # the client left meanwhile
+            raise FilterError(f"session {number!r}: writeln outside a message: it is open from the first "
+                              "on_dataline to the answer of on_eom, and only if on_dataline is defined")
+        if b"\n" in raw:
+            raise ValueError("writeln takes one line, without its line end")
+        # RFC 5321 s4.5.2: a line that begins with a dot gets one more.
+        self._put(s.stream + (b"." + raw if raw[:1] == b"." else raw) + b"\n")
+
+    def _end_stream(self, s: _Session) -> None:
+        if s.stream is not None:
+            head, s.stream = s.stream, None
+            self._put(head + b".\n")
+
+    def _put(self, piece: bytes) -> None:
+        # An append is atomic, so threads need no lock here. Either the reader
+        # sees the piece when it flushes, or it was no longer dispatching and
+        # the thread flushes itself.
+        self._out.append(piece)
+        if not self._dispatching or len(self._out) >= _FLUSH_PIECES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write everything that is queued."""
+        with self._lock:
+            out, self._out = self._out, []
+            if out:
+                self._write(b"".join(out))
+
+    # -- the server's side ------------------------------------------------
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what one read gave; answers are written before feed returns."""
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        if lines:
+            if self._tail:
+                lines[0] = b"".join(self._tail) + lines[0]
+            self._tail, self._tail_size = [], 0
+        if rest:
+            self._tail.append(rest)
+            self._tail_size += len(rest)
+            if self._tail_size > MAX_LINE:
+                raise ProtocolError(f"a line of more than {MAX_LINE} bytes")
+        self._dispatching = True
+        try:
+            self._lines(lines)
+        finally:
+            self._dispatching = False
+            self.flush()
+
+    def _lines(self, lines: list[bytes]) -> None:
+        # The hot path: a data line of the same message as the one before. Its
+        # head, "|smtp-in|data-line|SESSION|TOKEN|", is found, not parsed. The
+        # window is too short for it to stand inside another line's argument.
+        hook = self.hooks.get("on_dataline")
+        for line in lines:
+            at = line.find(self._key, 7, _KEY_WINDOW)
+            if at > 0 and line.startswith(b"filter|"):
+                s = self._key_session
+                content = line[at + len(self._key):]
+                if content != b"." and s.stream is not None:  # type: ignore[union-attr]
+                    if content[:1] == b".":
+                        content = content[1:]
+                    s.size += len(content) + 1                # type: ignore[union-attr]
+                    hook(s.id, content.decode("utf-8", "surrogateescape"))  # type: ignore
+                    continue
+            self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        if not self._ready:
+            self._config(line)
+        elif line.startswith(b"filter|"):
+            fields = line.split(b"|", 7)
+            if len(fields) < 7:
+                raise ProtocolError(f"want filter|VERSION|TIME|smtp-in|PHASE|SESSION|TOKEN|ARGUMENT, got {line!r}")
+            self._question(self._session(fields[5], line), fields[4], fields[6],
+                           fields[7] if len(fields) == 8 else b"")
+        elif line.startswith(b"report|"):
+            fields = line.split(b"|", 6)
+            if len(fields) < 6:
+                raise ProtocolError(f"want report|VERSION|TIME|smtp-in|EVENT|SESSION, got {line!r}")
+            self._report(self._session(fields[5], line), fields[4],
+                         fields[6] if len(fields) == 7 else b"")
+        # Other kinds of lines may come with later versions: not for us.
+
+    def _session(self, key: bytes, line: bytes) -> _Session:
+        try:
+            number = int(key, 16)
+        except ValueError:
+            raise ProtocolError(f"want a session of 16 hex digits, got {key!r} in {line!r}") from None
+        s = self.sessions.get(number)
+        if s is None:
+            s = self.sessions[number] = _Session(number, key)
+        return s
+
+    def _config(self, line: bytes) -> None:
+        fields = line.split(b"|")
+        if fields[0] != b"config":
+            raise ProtocolError(f"want config|... until config|ready, got {line!r}")
+        if fields[1:2] == [b"feature"] and len(fields) > 2:
+            self._features.add(fields[2])
+        elif fields[1:] == [b"ready"]:
+            self._ready = True
+            self._out.extend(self.registrations())
+
+    def registrations(self) -> list[bytes]:
+        """Give the lines that ask for what the script's hooks need, and no more."""
+        reports = {b"link-disconnect": None}    # always: it ends what we keep of a session
+        phases: dict[bytes, None] = {}
+        for phase, name in _QUESTIONS.items():
+            if name in self.hooks:
+                phases[phase] = None
+        for event, name in _EVENTS.items():
+            if name in self.hooks:
+                reports[event] = None
+        for name, events in _FEEDS.items():
+            if name in self.hooks:
+                reports.update(dict.fromkeys(events))
+        out = [b"register|report|smtp-in|%s\n" % e for e in reports]
+        out += [b"register|filter|smtp-in|%s\n" % p for p in phases]
+        if b"message-size" in self._features and "on_eom" in self.hooks and "on_dataline" not in self.hooks:
+            out.append(b"register|feature|message-size\n")
+        out.append(b"register|ready\n")
+        return out
+
+    def _question(self, s: _Session, phase: bytes, token: bytes, arg: bytes) -> None:
+        name = _QUESTIONS.get(phase)
+        if name is None or name not in self.hooks:
+            raise ProtocolError(f"asked about {phase!r}, which was not registered")
+        hook = self.hooks[name]
+        if phase == b"data-line":
+            self._data_line(s, token, arg, hook)
+            return
+        if phase == b"commit" and s.verdict is not None:    # on_eom was asked at the final dot
+            self._put(b"filter-result|%s|%s|%s\n" % (s.key, token, s.verdict))
+            s.verdict = None
+            return
+        s.question = token
+        if phase == b"connect":
+            hostname, _, address = arg.rpartition(b"|")
+            hook(s.id, s.local, s.remote or _address(address), _text(hostname))
+        elif phase == b"data":
+            hook(s.id)
+        elif phase == b"commit":
+            hook(s.id, int(arg) if arg.isdigit() else 0)
+        elif phase in (b"mail-from", b"rcpt-to"):
+            hook(s.id, self._complete(s, _text(arg)))
+        else:
+            hook(s.id, _text(arg))
+
+    @staticmethod
+    def _complete(s: _Session, address: str) -> str:
+        # A local part alone gets the server's name; the null path stays empty.
+        if not address or not s.server or address.rfind("@") > address.rfind('"'):
+            return address
+        return f"{address}@{s.server}"
+
+    def _data_line(self, s: _Session, token: bytes, content: bytes, hook: Callable[..., Any]) -> None:
+        if s.stream is None:                # first line of a message
+            s.stream = b"filter-dataline|%s|%s|" % (s.key, token)
+            s.size = 0
+            s.ending = False
+            s.verdict = None
+        self._key = b"|smtp-in|data-line|%s|%s|" % (s.key, token)
+        self._key_session = s
+        if content != b".":
+            if content[:1] == b".":
+                content = content[1:]
+            s.size += len(content) + 1
+            hook(s.id, _text(content))
+            return
+        self._key, self._key_session = b"\n", None
+        on_eom = self.hooks.get("on_eom")
+        if on_eom is None:
+            self._end_stream(s)
+            return
+        # The message is complete, and still open: on_eom may write more lines.
+        # Its answer closes the message and waits for the commit question.
+        s.ending = True
+        on_eom(s.id, s.size)
+
+    def _report(self, s: _Session, event: bytes, rest: bytes) -> None:
+        if event == b"link-connect":
+            fields = rest.rsplit(b"|", 2)   # rdns|fcrdns, source, destination
+            if len(fields) == 3:
+                s.remote, s.local = _address(fields[1]), _address(fields[2])
+        elif event == b"link-greeting":
+            s.server = sys.intern(_text(rest))
+        elif event in _EVENTS:
+            if event != b"tx-commit":       # whatever was still open is nobody's question now
+                s.question, s.stream, s.ending, s.verdict = None, None, False, None
+            hook = self.hooks.get(_EVENTS[event])
+            if hook is not None:
+                self._event = s
+                try:
+                    hook(s.id)
+                finally:
+                    self._event = None
+        if event == b"link-disconnect":
+            if self._key_session is s:
+                self._key, self._key_session = b"\n", None
+            self.sessions.pop(s.id, None)
+
+
+# -- what scripts call ------------------------------------------------------
+
+_bridge: Optional[Bridge] = None
+
+
+def _current() -> Bridge:
+    if _bridge is None:
+        raise FilterError("no server: this script runs under filter-python")
+    return _bridge
+
+
+def accept(id: int) -> None:
+    """Answer the open question of session id: go on."""
+    _current().answer(id, b"proceed")
+
+
+def reject(id: int, status: int = FILTER_FAIL) -> None:
+    """Answer the open question of session id: refused, with a 550 of our own words.
+
+    FILTER_CLOSE also drops the client; any other status refuses."""
+    _current().answer(id, _verdict(status, REFUSED))
+
+
+def reject_code(id: int, status: int, code: int, line: str) -> None:
+    """Answer the open question of session id: refused with the reply "code line".
+
+    code is 400 to 599. Raises ValueError for any other, and for a line that is
+    empty or holds a line end."""
+    if not isinstance(code, int) or not 400 <= code <= 599:
+        raise ValueError(f"reject_code: a refusal has a code of 400 to 599, not {code!r}")
+    if not line or any(c in line for c in "\r\n\0"):
+        raise ValueError(f"reject_code: want one line of text, got {line!r}")
+    _current().answer(id, _verdict(status, f"{code} {line}"))
+
+
+def writeln(id: int, line: Union[str, bytes]) -> None:
+    """Emit one line of the message of session id, without its line end.
+
+    What is written between the first on_dataline and the answer of on_eom is
+    the message; dots are the bridge's matter."""
+    _current().writeln(id, line)
+
+
+def _verdict(status: int, text: str) -> bytes:
+    word = b"disconnect|" if status == FILTER_CLOSE else b"reject|"
+    return word + text.encode("utf-8", "surrogateescape")
+
+
+# -- the program ------------------------------------------------------------
+
+_HELP = """filter-python: runs a mail filter written in Python.
+
+It is started by the mail server, not by hand. In the server's configuration:
+
+    filter NAME python "{script}"
+    listen on ... filter NAME
+"""
+
+
+def _load(script: str) -> dict[str, Callable[..., Any]]:
+    with open(script, "rb") as f:
+        code = compile(f.read(), script, "exec")
+    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
+    module = types.ModuleType("filter_script")  # not __main__: that is the bridge
+    module.__file__ = script
+    sys.modules["filter_script"] = module
+    exec(code, module.__dict__)
+    return {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
+
+
+def _take_stdio() -> tuple[int, int]:
+    """Keep the protocol's descriptors for ourselves.
+
+    What the script, a library or a child prints goes to standard error, and
+    nobody but the bridge reads the server's lines."""
+    source, sink = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8",
+                                  errors="backslashreplace", line_buffering=True)
+    return source, sink
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def _serve(bridge: Bridge, source: int) -> None:
+    while True:
+        chunk = os.read(source, _READ_SIZE)
+        if not chunk:
+            return
+        bridge.feed(chunk)
+
+
+def main(argv: list[str]) -> int:
+    """Run "filter-python SCRIPT [ARGS]"; give the exit status."""
+    global _bridge
+    if len(argv) < 2 or os.isatty(0):
+        sys.stderr.write(_HELP.format(script=os.path.abspath(argv[1]) if len(argv) > 1 else "SCRIPT"))
+        return 0 if os.isatty(0) else 2
+    script = argv[1]
+    sys.argv = argv[1:]
+    source, sink = _take_stdio()
+    try:
+        hooks = _load(script)
+        if not hooks:
+            sys.stderr.write(f"filter-python: {script} defines none of {', '.join(HOOKS)}\n")
+            return 1
+        _bridge = Bridge(hooks, lambda data: _write_all(sink, data))
+        _serve(_bridge, source)
+        if not _bridge._ready:
+            sys.stderr.write("filter-python: the server ended before config|ready\n")
+            return 1
+        return 0
+    except BrokenPipeError:
+        sys.stderr.write("filter-python: the server no longer reads our answers\n")
+    except ProtocolError as err:
+        sys.stderr.write(f"filter-python: the server broke the protocol: {err}\n")
+    except FileNotFoundError as err:
+        if err.filename != script:
+            traceback.print_exc()
+        else:
+            sys.stderr.write(f"filter-python: {script}: no such file\n")
+    except Exception:
+        traceback.print_exc()
+    return 1
+
+
+def run(argv: list[str]) -> None:
+    """Run main and end the process, threads of the script or not."""
+    try:
+        status = main(argv)
+    except SystemExit as err:
+        status = err.code if isinstance(err.code, int) else 0 if err.code is None else 1
+        if isinstance(err.code, str):
+            sys.stderr.write(err.code + "\n")
+    except KeyboardInterrupt:
+        status = 130
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(status)
