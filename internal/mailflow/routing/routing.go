@@ -13,6 +13,24 @@ import (
 	"github.com/weirmail/weir/internal/mail"
 )
 
+// Limits of one recipient's expansion.
+const (
+	// MaxDepth is how many steps lead from the recipient to a destination at
+	// most: each alias, .forward and rule on the way is one or two. More is
+	// taken for a loop, and the recipient is refused.
+	MaxDepth = 10
+
+	// MaxNodes is how many names, addresses, files and commands one recipient
+	// may expand to, those on the way included. More is TryLater, so that
+	// nothing is lost until the postmaster has looked at the list.
+	MaxNodes = 10000
+)
+
+// AliasUser runs the commands and writes the files that an aliases table
+// names: the table has no owner whose rights would apply, and root's must not.
+// An action with a user option has that user instead.
+const AliasUser = "nobody"
+
 // Facts is what is known of a session and its transaction when a condition is
 // looked at: by match, by built-in filters, by when. The session fills it in
 // as the client speaks; a field not known yet is zero.
@@ -31,6 +49,11 @@ type Facts struct {
 	HasMail  bool         // MailFrom is known (it may be null)
 	RcptTo   mail.Address // forward-path under question
 	HasRcpt  bool
+
+	// internal: RcptTo came out of an alias or .forward. Who sent the message
+	// first is then nobody's business: for the ruleset it comes from here.
+	internal bool
+	here     *localNames // what "for local" means; nil: localhost alone
 }
 
 // Verdict is what the ruleset says of one recipient.
@@ -48,5 +71,6 @@ type Result struct {
 	Verdict   Verdict
 	Envelopes []mail.Envelope // Accept: at least one; ID, Notify, ORcpt are the session's to fill in
 	Rule      string          // the rule that decided, as written; "" if none did
+	Reply     string          // reply that an alias "error:" asks for, "550 5.1.1 text"; "" for the session's own
 	Cause     error           // why, for the log; never shown to the client
 }
