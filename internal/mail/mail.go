@@ -69,6 +69,7 @@ type Message struct {
 	Helo     string    // name that the client gave in HELO or EHLO
 	Source   string    // client address without port, "local" for the socket
 	Rdns     string    // name of the client's address, "" if none
+	Junk     bool      // a filter marked it at commit; "X-Spam: Yes" goes on top of the body
 	AuthUser string    // user that authenticated, "" if none
 	Tag      string    // tag of the listener
 	EightBit bool      // BODY=8BITMIME was declared (RFC 6152)
