@@ -108,7 +108,7 @@ func outcome(err error) string {
 // the address may fill with any bytes (RFC 2181 s11).
 func hostName(s string) (string, bool) {
 	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > maxName || s[0] == '.' || s[0] == '-' {
+	if s == "" || len(s) > maxName || s[0] == '.' || s[0] == '-' || s[len(s)-1] == '.' {
 		return "", false
 	}
 	for i := range len(s) {

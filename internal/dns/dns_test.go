@@ -117,7 +117,7 @@ func TestSystemLocalhost(t *testing.T) {
 }
 
 func FuzzReverse(f *testing.F) {
-	for _, s := range []string{"mx.example.net.", "a|b", "", ".", "..", "-a", "a..b", "1.2.3.4", "x_y", "\x00", "é"} {
+	for _, s := range []string{"mx.example.net.", "a|b", "", ".", "..", "a..", "-a", "a..b", "1.2.3.4", "x_y", "\x00", "é"} {
 		f.Add(s)
 	}
 	a := netip.MustParseAddr("192.0.2.1")
