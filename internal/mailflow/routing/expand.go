@@ -247,22 +247,27 @@ func (e *expansion) submit(i int) {
 	case userItem:
 		env.Local.User = n.text
 	case fileItem, commandItem:
-		env.Local.User = AliasUser
-		if p := &e.nodes[n.parent]; p.realUser {
-			env.Local.User = p.text
-		}
+		env.Local.User = e.owner(n)
 		if n.kind == fileItem {
 			env.Local.File = n.text
 		} else {
 			env.Local.Command = n.text
 		}
 	}
-	if n.kind != addressItem && n.action.User != "" {
-		env.Local.User = n.action.User
-	}
 	if e.submitted.add(envelopeKey{env.Dest, env.Action, env.Local}) {
 		e.envelopes = append(e.envelopes, env)
 	}
+}
+
+// owner gives the user whose file or command n is.
+func (e *expansion) owner(n *node) string {
+	if p := &e.nodes[n.parent]; p.realUser {
+		return p.text // it stands in the .forward of p
+	}
+	if n.action.User != "" {
+		return n.action.User
+	}
+	return AliasUser
 }
 
 // lookupUser finds a user in the action's userbase, else in the system.

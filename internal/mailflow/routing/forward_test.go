@@ -79,7 +79,7 @@ func TestForward(t *testing.T) {
 		{plain, "many", "later"},
 		{&config.Action{Alias: mapping("staff", "away, keep")}, "staff", "out me@example.org; local staff@example.test user=keep"},
 		{&config.Action{Alias: mapping("keep", "none")}, "keep", "local keep@example.test user=none"},
-		{&config.Action{User: "vmail"}, "away", "local away@example.test user=vmail"},
+		{&config.Action{User: "vmail"}, "away", "local away@example.test user=away"},
 		{&config.Action{User: "vmail"}, "vmail", "out vm@example.org"},
 		{&config.Action{Method: config.ForwardOnly}, "away", "out me@example.org"},
 		{&config.Action{Method: config.ForwardOnly}, "empty", "later"},

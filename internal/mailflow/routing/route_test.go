@@ -140,7 +140,7 @@ func TestRoute(t *testing.T) {
 		{"address loops", aliased, "loop@example.test", "refuse"},
 		{"one of several fails", aliased, "partly@example.test", "refuse"},
 
-		{"user option", &config.Action{User: "vmail"}, "alice@example.test", "local alice@example.test user=vmail"},
+		{"user option", &config.Action{User: "vmail"}, "alice@example.test", "local alice@example.test user=alice"},
 		{"user option, no such recipient", &config.Action{User: "vmail"}, "nosuch@example.test", "refuse"},
 		{"user option runs commands", &config.Action{User: "vmail", Alias: aliases}, "cmd@example.test", "local cmd@example.test user=vmail command=/bin/prog -a, b"},
 

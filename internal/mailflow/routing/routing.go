@@ -2,7 +2,9 @@
 // aliases, virtual users and .forward files.
 //
 // A recipient is routed once, when its RCPT is answered; the result is a list
-// of envelopes for the queue. The package looks things up in tables and in
+// of envelopes for the queue. Envelope.Local.User is the recipient's user also
+// where an action has a user option: whose rights apply is decided at each
+// attempt. The package looks things up in tables and in
 // the user database; it does not write anything, does not talk to the network
 // and does not deliver.
 package routing
@@ -28,7 +30,7 @@ const (
 
 // AliasUser runs the commands and writes the files that an aliases table
 // names: the table has no owner whose rights would apply, and root's must not.
-// An action with a user option has that user instead.
+// Where the action has a user option, that user does it instead.
 const AliasUser = "nobody"
 
 // Facts is what is known of a session and its transaction when a condition is
