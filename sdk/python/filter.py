@@ -11,7 +11,6 @@ A script defines any of these and is run by ``filter-python SCRIPT``:
     on_eom(id, size)                          the message is complete  question
     on_commit(id)                             it was accepted          event
     on_rollback(id)                           it was given up          event
-    on_reset(id)                              the transaction is over  event
     on_disconnect(id)                         the session is over      event
 
 A question is answered by exactly one accept, reject or reject_code for its
@@ -63,7 +62,7 @@ _QUESTIONS = {
 # Which hook each event belongs to.
 _EVENTS = {
     b"tx-commit": "on_commit", b"tx-rollback": "on_rollback",
-    b"tx-reset": "on_reset", b"link-disconnect": "on_disconnect",
+    b"link-disconnect": "on_disconnect",
 }
 
 # Reports that a hook needs besides its own question.
@@ -90,7 +89,7 @@ class _Session:
     """What is known of one SMTP session between two lines of the protocol."""
 
     __slots__ = ("id", "key", "local", "remote", "hostname", "server",
-                 "question", "stream", "size", "ending", "verdict")
+                 "question", "stream", "size", "ending", "verdict", "gone")
 
     def __init__(self, number: int, key: bytes) -> None:
         self.id = number
@@ -101,6 +100,7 @@ class _Session:
         self.size = 0                           # bytes of the message so far, one LF a line
         self.ending = False                     # on_eom was asked and has not been answered
         self.verdict: Optional[bytes] = None    # its answer, until the server asks
+        self.gone = False                       # what was open was given up; late answers are nobody's
 
 
 def _text(raw: bytes) -> str:
@@ -154,7 +154,7 @@ class Bridge:
             s.ending = False
             s.verdict = verdict
             self._end_stream(s)
-        elif self._event is not s:          # in an event an answer means nothing, and harms nobody
+        elif self._event is not s and not s.gone:   # in an event an answer means nothing
             raise FilterError(f"session {number:#x}: no question is open: it was answered already, or never asked")
 
     def writeln(self, number: int, line: Union[str, bytes]) -> None:
@@ -162,7 +162,7 @@ class Bridge:
         raw = line.encode("utf-8", "surrogateescape") if type(line) is str else line
         s = self.sessions.get(number)
         if s is None or s.stream is None:
-            if s is None and type(number) is int:
+            if type(number) is int and (s is None or s.gone):
                 return                      # the client left meanwhile
             raise FilterError(f"session {number!r}: writeln outside a message: it is open from the first "
                               "on_dataline to the answer of on_eom, and only if on_dataline is defined")
@@ -300,7 +300,7 @@ class Bridge:
             self._put(b"filter-result|%s|%s|%s\n" % (s.key, token, s.verdict))
             s.verdict = None
             return
-        s.question = token
+        s.question, s.gone = token, False
         if phase == b"connect":
             hostname, _, address = arg.rpartition(b"|")
             hook(s.id, s.local, s.remote or _address(address), _text(hostname))
@@ -324,7 +324,7 @@ class Bridge:
         if s.stream is None:                # first line of a message
             s.stream = b"filter-dataline|%s|%s|" % (s.key, token)
             s.size = 0
-            s.ending = False
+            s.ending = s.gone = False
             s.verdict = None
         self._key = b"|smtp-in|data-line|%s|%s|" % (s.key, token)
         self._key_session = s
@@ -351,8 +351,9 @@ class Bridge:
                 s.remote, s.local = _address(fields[1]), _address(fields[2])
         elif event == b"link-greeting":
             s.server = sys.intern(_text(rest))
-        elif event in _EVENTS:
+        elif event in _EVENTS:              # commit, rollback or the end
             if event != b"tx-commit":       # whatever was still open is nobody's question now
+                s.gone = s.gone or s.question is not None or s.stream is not None
                 s.question, s.stream, s.ending, s.verdict = None, None, False, None
             hook = self.hooks.get(_EVENTS[event])
             if hook is not None:
@@ -393,12 +394,11 @@ def reject(id: int, status: int = FILTER_FAIL) -> None:
 def reject_code(id: int, status: int, code: int, line: str) -> None:
     """Answer the open question of session id: refused with the reply "code line".
 
-    code is 400 to 599. Raises ValueError for any other, and for a line that is
-    empty or holds a line end."""
+    code is 400 to 599; any other raises ValueError. Control bytes in line, which
+    may come from outside, become spaces; an empty line becomes "Refused"."""
     if not isinstance(code, int) or not 400 <= code <= 599:
         raise ValueError(f"reject_code: a refusal has a code of 400 to 599, not {code!r}")
-    if not line or any(c in line for c in "\r\n\0"):
-        raise ValueError(f"reject_code: want one line of text, got {line!r}")
+    line = "".join(" " if c < " " or c == "\x7f" else c for c in line) or "Refused"
     _current().answer(id, _verdict(status, f"{code} {line}"))
 
 
