@@ -268,6 +268,20 @@ func TestSocketIsAuthenticated(t *testing.T) {
 	}
 }
 
+// TestFromLocalAddress: a client with an address of this machine is local,
+// whichever interface has it.
+func TestFromLocalAddress(t *testing.T) {
+	r := newRouter(people{}, &config.Action{})
+	own, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
+	r.here.addrs[own] = struct{}{}
+	for src, want := range map[netip.Addr]Verdict{own: Accept, netip.AddrFrom16(own.As16()): Accept, other: Refuse, {}: Refuse} {
+		f := Facts{Src: src, RcptTo: mbox("x@example.org")}
+		if got := r.Route(t.Context(), &f).Verdict; got != want {
+			t.Errorf("%v: %v, want %v", src, got, want)
+		}
+	}
+}
+
 func TestRouteBounce(t *testing.T) {
 	r := newRouter(people{"alice": "/nonexistent"}, &config.Action{})
 	envs, err := r.RouteBounce(t.Context(), mbox("alice@example.test"))

@@ -71,6 +71,7 @@ func (r *Router) Route(ctx context.Context, f *Facts) Result {
 	// Who may write to the local socket has logged in to the machine: "match
 	// auth" lets it pass, as in the original. Filters still see the truth.
 	e.facts.Auth = f.Auth || f.Socket
+	e.facts.Local = f.Local || r.here.has(f.Src)
 	if e.facts.RcptTo.Domain == "" {
 		e.facts.RcptTo.Domain = r.host
 	}
@@ -111,7 +112,8 @@ func (r *Router) match(f *Facts) *config.Match {
 }
 
 // localNames is what "for local" stands for: localhost, the server's name and
-// the literals of the machine's addresses (RFC 5321 s4.1.3).
+// the literals of the machine's addresses (RFC 5321 s4.1.3). The addresses are
+// those of when the Router was made.
 type localNames struct {
 	host  string
 	addrs map[netip.Addr]struct{}
@@ -142,10 +144,13 @@ func (l *localNames) isLocal(domain string) bool {
 		return true
 	}
 	a, ok := addressLiteral(domain)
-	if !ok {
-		return false
-	}
-	_, ok = l.addrs[a]
+	return ok && l.has(a)
+}
+
+// has reports whether a is an address of this machine, as a client's makes
+// "from local" hold.
+func (l *localNames) has(a netip.Addr) bool {
+	_, ok := l.addrs[a.Unmap()]
 	return ok
 }
 
