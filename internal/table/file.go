@@ -108,11 +108,15 @@ func readFile(path string) (*snapshot, stamp, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, stamp{}, fmt.Errorf("%s: not a regular file", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	if err != nil {
-		return nil, stamp{}, err
+	// The file may grow between the two: the reader has the limit as well.
+	tooLarge := fi.Size() > MaxFileSize
+	var data []byte
+	if !tooLarge {
+		if data, err = io.ReadAll(io.LimitReader(f, MaxFileSize+1)); err != nil {
+			return nil, stamp{}, err
+		}
 	}
-	if len(data) > MaxFileSize {
+	if tooLarge || len(data) > MaxFileSize {
 		return nil, stamp{}, fmt.Errorf("%s: larger than %d bytes", path, MaxFileSize)
 	}
 	s, err := parseFile(path, string(data))

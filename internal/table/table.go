@@ -118,6 +118,10 @@ func (t *Table) Len() int { return len(t.current().entries) }
 // mailbox in MatchMailAddr. It must be called before the table is shared.
 func (t *Table) SetSubAddrDelim(c byte) { t.delim = c }
 
+// SetLogger sets the log for files that are read again. It must be called
+// before the table is shared.
+func (t *Table) SetLogger(log *slog.Logger) { t.log = log }
+
 // Lookup gives the value of key. In a list every value is "".
 func (t *Table) Lookup(key string) (string, bool) {
 	s := t.current()
