@@ -40,9 +40,11 @@ type Agent struct {
 	name namer
 	pool pool
 
-	mailDir string        // directory of the system mailboxes
-	mdaTime time.Duration // longest run of a command
-	times   timeouts
+	// Constants, but for tests.
+	mailDir  string        // directory of the system mailboxes
+	lockWait time.Duration // longest wait for the locks of an mbox
+	mdaTime  time.Duration // longest run of a command
+	times    timeouts
 }
 
 // New makes an Agent for a checked configuration. With root it delivers with
@@ -51,7 +53,7 @@ func New(cfg *config.Config, opt Options) *Agent {
 	a := &Agent{
 		cfg: cfg, log: opt.Log, host: opt.Hostname, now: opt.Now, dial: opt.Dial,
 		root: os.Geteuid() == 0, fs: unixFS{},
-		mailDir: systemMailDir, mdaTime: mdaTimeLimit, times: defaultTimeouts,
+		mailDir: systemMailDir, lockWait: lockPatience, mdaTime: mdaTimeLimit, times: defaultTimeouts,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

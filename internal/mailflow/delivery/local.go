@@ -81,19 +81,19 @@ func appendHeaderText(b []byte, s string) []byte {
 	return b
 }
 
-// extension gives the sub-address of the recipient, "" if it has none:
-// "tag" of "user+tag". An alias may have led from the tagged address to
-// another user; the tag is then not that user's.
+// extension gives the sub-address of the recipient, "" if it has none: "tag"
+// of "user+tag". An alias may have led from a tagged address to another user,
+// whose tag it is not then.
 func (a *Agent) extension(t *attempt) string {
 	delim := a.cfg.SMTP.SubAddrDelim
 	if delim == 0 {
 		return ""
 	}
-	if _, tag, ok := strings.Cut(t.env.Dest.Local, string(rune(delim))); ok {
-		return tag
-	}
-	if user, tag, ok := strings.Cut(t.env.Rcpt.Local, string(rune(delim))); ok && strings.EqualFold(user, t.env.Local.User) {
-		return tag
+	for _, addr := range [...]mail.Address{t.env.Dest, t.env.Rcpt} {
+		user, tag, ok := strings.Cut(addr.Local, string(rune(delim)))
+		if ok && (t.act.User != "" || strings.EqualFold(user, t.env.Local.User)) {
+			return tag
+		}
 	}
 	return ""
 }

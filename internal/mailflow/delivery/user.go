@@ -36,8 +36,8 @@ func (a *Agent) lookUpUsers(t *attempt) error {
 		t.run = run
 	}
 	switch {
-	case name == "" && t.act.User != "":
-		t.user = t.run
+	case t.act.User != "" && (name == "" || name == t.act.User):
+		t.user = t.run // smtpd.conf(5): userbase does not apply to user
 		return nil
 	case name == "" && !a.root:
 		return a.asCaller(t, "")
