@@ -1,0 +1,283 @@
+package filter
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
+)
+
+// pipeSize is the size asked for each pipe, in bytes; the kernel may refuse.
+const pipeSize = 1 << 20
+
+// DefaultLibexecDirs are searched for commands without a path.
+var DefaultLibexecDirs = []string{
+	"/usr/local/libexec/weir", "/usr/libexec/weir", "/usr/lib/weir",
+	"/usr/local/libexec/smtpd", "/usr/libexec/smtpd",
+	"/usr/local/libexec/opensmtpd", "/usr/libexec/opensmtpd",
+	"/usr/local/lib/opensmtpd", "/usr/lib/opensmtpd",
+	"/usr/lib/x86_64-linux-gnu/opensmtpd", "/usr/lib/aarch64-linux-gnu/opensmtpd",
+}
+
+// environment is all that a filter inherits, besides HOME.
+var environment = []string{
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"LANG=C.UTF-8",
+}
+
+// Resolve gives command with its first word made an absolute path: as it is
+// if it is one, else the first executable file of that name in dirs, then
+// beside our own program.
+func Resolve(command string, dirs []string) (string, error) {
+	word, rest, _ := strings.Cut(strings.TrimSpace(command), " ")
+	if word == "" {
+		return "", errors.New("the command is empty")
+	}
+	if filepath.IsAbs(word) {
+		return command, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		dirs = append(dirs[:len(dirs):len(dirs)], filepath.Dir(self))
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, word)
+		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+			path = "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+			return strings.TrimSpace(path + " " + rest), nil
+		}
+	}
+	return "", fmt.Errorf("no executable %q in %s: install it there or give its absolute path",
+		word, strings.Join(dirs, ", "))
+}
+
+// argv gives the program of a filter and its arguments.
+func (h *Host) argv(c *config.Proc) ([]string, error) {
+	switch {
+	case c.Python != "":
+		return bridge(h.opt.PythonBridge, "filter-python", c.Python)
+	case c.Perl != "":
+		return bridge(h.opt.PerlBridge, "filter-perl", c.Perl)
+	}
+	command, err := Resolve(c.Command, h.opt.LibexecDirs)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"/bin/sh", "-c", "exec " + command}, nil
+}
+
+func bridge(path, name, script string) ([]string, error) {
+	if path == "" {
+		return nil, fmt.Errorf("%s is not installed: it is needed to run %s", name, script)
+	}
+	return []string{path, script}, nil
+}
+
+// start runs the filter's program and its reader.
+func (w *worker) start() (*process, error) {
+	argv, err := w.h.argv(w.proc.conf)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	home, err := w.identity(cmd.SysProcAttr)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = append(environment[:len(environment):len(environment)], "HOME="+home)
+
+	var pp pipes
+	if err := pp.open(); err != nil {
+		pp.close()
+		return nil, err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = pp.child[0], pp.child[1], pp.child[2]
+	p := &process{
+		w: w, stdout: pp.ours[1], seats: make(map[mail.SessionID]*seat),
+		ready: make(chan struct{}), over: make(chan struct{}), exited: make(chan struct{}),
+	}
+	var key [8]byte
+	rand.Read(key[:])
+	p.base = binary.BigEndian.Uint64(key[:]) &^ 1
+	err = p.exec(cmd)
+	pp.closeChild()
+	if err != nil {
+		pp.close()
+		return nil, fmt.Errorf("cannot start: %w", err)
+	}
+	p.stdin, err = newWriter(pp.ours[0], p.inputLost)
+	if err != nil { // the descriptor is no pipe of ours: cannot be
+		pp.close()
+		p.signal(syscall.SIGKILL)
+		<-p.exited
+		return nil, err
+	}
+	go w.logStderr(pp.ours[2])
+	go (&reader{p: p}).run()
+	p.stdin.put(w.h.greeting(w.proc), patience{limit: w.proc.policy.timeout})
+	return p, nil
+}
+
+// exec starts cmd and watches it. Pdeathsig is sent when the thread that
+// started a child ends, so one thread is kept for the child's life; it would
+// be taken by waiting anyway.
+func (p *process) exec(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err != nil {
+			started <- err
+			return
+		}
+		p.pid = cmd.Process.Pid
+		started <- nil
+		// Children that the program has left behind go with it. Its process
+		// group is its own for sure as long as it has not been waited for.
+		for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+		p.sig.Lock()
+		syscall.Kill(-p.pid, syscall.SIGKILL)
+		cmd.Wait()
+		p.gone = true
+		p.sig.Unlock()
+		p.status = cmd.ProcessState.String()
+		close(p.exited)
+	}()
+	return <-started
+}
+
+// identity sets user, group and chroot as the configuration says, which only
+// root can do, and gives the home directory.
+func (w *worker) identity(attr *syscall.SysProcAttr) (home string, err error) {
+	c := w.proc.conf
+	if c.User == "" && c.Group == "" && c.Chroot == "" {
+		return "/", nil
+	}
+	if os.Geteuid() != 0 {
+		w.h.warnOnce.Do(func() {
+			w.h.opt.Log.Warn("not started as root: user, group and chroot of filters are not honoured", "filter", w.proc.name)
+		})
+		return "/", nil
+	}
+	home = "/"
+	cred := &syscall.Credential{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
+	if c.User != "" {
+		if home, err = setUser(cred, c.User); err != nil {
+			return "", err
+		}
+	}
+	if c.Group != "" {
+		g, err := user.LookupGroup(c.Group)
+		if err != nil {
+			return "", err
+		}
+		if cred.Gid, err = number(g.Gid); err != nil {
+			return "", err
+		}
+		cred.Groups = nil
+	}
+	attr.Credential, attr.Chroot = cred, c.Chroot
+	return home, nil
+}
+
+// setUser makes cred that of the user called name.
+func setUser(cred *syscall.Credential, name string) (home string, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	if cred.Uid, err = number(u.Uid); err != nil {
+		return "", err
+	}
+	if cred.Gid, err = number(u.Gid); err != nil {
+		return "", err
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return "", err
+	}
+	for _, g := range groups {
+		id, err := number(g)
+		if err != nil {
+			return "", err
+		}
+		cred.Groups = append(cred.Groups, id)
+	}
+	return u.HomeDir, nil
+}
+
+func number(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err
+}
+
+// pipes are standard input, output and error of a filter.
+type pipes struct{ ours, child [3]*os.File }
+
+// open makes the pipes. Only our ends are non-blocking: filters expect plain
+// pipes, which os.Pipe does not make.
+func (pp *pipes) open() error {
+	for i := range 3 {
+		var fd [2]int
+		if err := unix.Pipe2(fd[:], unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("cannot make a pipe: %w", err)
+		}
+		our, child := fd[0], fd[1]
+		if i == 0 {
+			our, child = child, our
+		}
+		if i < 2 {
+			unix.FcntlInt(uintptr(our), unix.F_SETPIPE_SZ, pipeSize) // as large as we may
+		}
+		err := unix.SetNonblock(our, true)
+		pp.ours[i] = os.NewFile(uintptr(our), "filter pipe")
+		pp.child[i] = os.NewFile(uintptr(child), "filter pipe")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (pp *pipes) closeChild() {
+	for _, f := range pp.child {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (pp *pipes) close() {
+	pp.closeChild()
+	for _, f := range pp.ours {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// greeting is the server's part of the handshake.
+func (h *Host) greeting(p *proc) []byte {
+	return filterwire.AppendConfig(nil, &filterwire.Config{
+		Version: h.opt.Version, Protocol: p.protocol,
+		SessionTimeout: h.sessionTimeout, ADMD: h.admd,
+		Features: []string{FeatureMessageSize},
+	})
+}

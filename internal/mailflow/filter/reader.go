@@ -1,0 +1,189 @@
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/weirmail/weir/internal/filterwire"
+)
+
+// readBuffer is how much of a filter's output is read at once, in bytes. It
+// holds the longest line and as much again behind it.
+const readBuffer = 2 * filterwire.MaxLine
+
+// reader hands what a process writes to the sessions. It never waits for one.
+type reader struct {
+	p    *process
+	line filterwire.Line
+
+	// Lines of a message come in runs: head is what the last one began with,
+	// up to its text, and cur its stream, locked while the run lasts.
+	head []byte
+	cur  *stream
+	held bool
+}
+
+// run reads until the pipe ends or a line is wrong.
+func (r *reader) run() {
+	buf := make([]byte, readBuffer)
+	have := 0
+	for {
+		n, err := r.p.stdout.Read(buf[have:])
+		have += n
+		used, fault := r.lines(buf[:have])
+		r.release()
+		rest := buf[used:have]
+		switch {
+		case fault != nil:
+			r.p.fail(fault)
+			return
+		case len(rest) > filterwire.MaxLine:
+			r.p.fail(filterwire.NewProtocolError(rest, tooLong))
+			return
+		case err != nil:
+			r.p.fail(atEnd(rest, err))
+			return
+		}
+		have = copy(buf, rest)
+	}
+}
+
+// tooLong is what is expected in place of a line over filterwire.MaxLine.
+const tooLong = "a line of no more than 131072 bytes"
+
+// atEnd says what the end of the output means.
+func atEnd(rest []byte, err error) error {
+	if len(rest) > 0 {
+		return filterwire.NewProtocolError(rest, "LF at the end of the last line")
+	}
+	if errors.Is(err, io.EOF) {
+		return ErrExited
+	}
+	return err
+}
+
+// lines handles all whole lines of b and gives how many bytes they were.
+func (r *reader) lines(b []byte) (used int, err error) {
+	for {
+		n := bytes.IndexByte(b[used:], '\n')
+		if n < 0 {
+			return used, nil
+		}
+		line := b[used : used+n]
+		used += n + 1
+		if len(r.head) > 0 && r.cur != nil && bytes.HasPrefix(line, r.head) && n <= filterwire.MaxLine {
+			r.dataline(line[len(r.head):])
+			continue
+		}
+		r.release()
+		if n > filterwire.MaxLine {
+			return used, filterwire.NewProtocolError(line, tooLong)
+		}
+		if err := r.one(line); err != nil {
+			return used, err
+		}
+	}
+}
+
+// one handles a line that does not go on with the message of the last.
+func (r *reader) one(line []byte) error {
+	l := &r.line
+	if err := filterwire.Parse(line, l); err != nil {
+		return err
+	}
+	switch l.Kind {
+	case filterwire.Result, filterwire.DataOut:
+		if !r.p.isReady {
+			return filterwire.NewProtocolError(line, "register|ready before the first answer")
+		}
+	}
+	switch l.Kind {
+	case filterwire.Result:
+		st := r.p.seat(l.Session)
+		if st == nil {
+			return nil // the session has ended, or never was
+		}
+		if err := st.result(r.p, l); err != nil {
+			return r.wrong(line, st, err.Error())
+		}
+		r.p.w.proc.count(l.Decision)
+	case filterwire.DataOut:
+		return r.firstDataline(line)
+	case filterwire.OwnReport:
+		r.p.w.report(r.p, l)
+	case filterwire.RegisterReady:
+		if !r.p.isReady {
+			r.p.isReady = true
+			close(r.p.ready)
+		}
+	default:
+		return r.register(line)
+	}
+	return nil
+}
+
+func (r *reader) register(line []byte) error {
+	l, p := &r.line, r.p
+	switch l.Kind {
+	case filterwire.RegisterReport:
+		p.events.Or(uint32(l.Events))
+	case filterwire.RegisterFilter:
+		p.phases.Or(uint32(filterwire.Phases(0).With(l.Phase)))
+	case filterwire.RegisterFeature:
+		if string(l.Text) != FeatureMessageSize || p.w.proc.protocol == filterwire.V06 {
+			return filterwire.NewProtocolError(line, "a feature that config|feature announced")
+		}
+		p.size.Store(true)
+	}
+	return nil
+}
+
+// firstDataline looks up the message that a run of lines belongs to.
+func (r *reader) firstDataline(line []byte) error {
+	l := &r.line
+	st := r.p.seat(l.Session)
+	if st == nil {
+		return nil
+	}
+	x := st.stream(l.Token)
+	if x == nil {
+		if r.p.wasMessage(l.Token) {
+			return nil // the message is over
+		}
+		return r.wrong(line, st, "no message line, since no message of this session and token is under way")
+	}
+	r.head = append(r.head[:0], line[:len(line)-len(l.Text)]...)
+	r.cur = x
+	r.dataline(l.Text)
+	return nil
+}
+
+// dataline adds a line to the stream at hand.
+func (r *reader) dataline(text []byte) {
+	if !r.held {
+		r.cur.out.mu.Lock()
+		r.held = true
+	}
+	r.cur.line(text)
+}
+
+// release ends a run of lines: whoever moves them on is told.
+func (r *reader) release() {
+	if r.held {
+		r.held = false
+		r.cur.touch()
+		r.cur.out.mu.Unlock()
+		r.cur.out.signal()
+	}
+}
+
+// wrong makes the fault of a line that is right in itself but not here.
+func (r *reader) wrong(line []byte, st *seat, expected string) error {
+	return &Fault{
+		Filter:  r.p.w.proc.name,
+		Phase:   st.asked(),
+		Session: r.line.Session,
+		Cause:   filterwire.NewProtocolError(line, expected),
+	}
+}

@@ -1,0 +1,97 @@
+package filter
+
+import (
+	"context"
+
+	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/trace"
+)
+
+// linkReport is a link-* report as a session keeps it, to tell a process that
+// has not heard of the session who the client is.
+type linkReport struct {
+	kind     trace.Kind
+	protocol filterwire.Protocol
+	line     string
+}
+
+// keep remembers e, in place of an earlier one of its kind: a client that
+// greets a thousand times is not to cost a thousand lines.
+func (s *Session) keep(e *trace.Event) {
+	kept := s.link[:0]
+	for _, r := range s.link {
+		if r.kind != e.Kind {
+			kept = append(kept, r)
+		}
+	}
+	s.link = kept
+	buf := getBuffer()
+	defer putBuffer(buf)
+	for _, v := range s.chain.versions {
+		*buf = filterwire.AppendReport((*buf)[:0], v, e)
+		s.link = append(s.link, linkReport{e.Kind, v, string(*buf)})
+	}
+}
+
+// reach gives the process that st speaks to, after it has been told who the
+// session is. With ctx not nil it waits for a process that is due.
+func (s *Session) reach(st *seat, ctx context.Context) (*process, error) {
+	if st.stuck.Load() {
+		return nil, ErrTimeout
+	}
+	if st.p != nil && !st.p.ended.Load() {
+		return st.p, nil
+	}
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	p := st.w.current(done, ctx != nil)
+	if p == nil {
+		return nil, ErrDown
+	}
+	st.mu.Lock()
+	st.on, st.late = p, nil
+	st.mu.Unlock()
+	if err := p.add(s.id, st); err != nil {
+		st.mu.Lock()
+		st.on = nil
+		st.mu.Unlock()
+		return nil, err
+	}
+	st.p = p
+	if s.opening {
+		st.tx = p
+	}
+	return p, s.replay(st, p)
+}
+
+// replay tells p who the session is, in one write.
+func (s *Session) replay(st *seat, p *process) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	events := filterwire.Events(p.events.Load())
+	for _, r := range s.link {
+		if r.protocol == st.w.proc.protocol && events.Has(r.kind) {
+			*buf = append(*buf, r.line...)
+		}
+	}
+	if len(*buf) == 0 {
+		return nil
+	}
+	return s.put(st, p, *buf)
+}
+
+// broken reports whether the transaction under way began on another process
+// than the one that st speaks to.
+func (s *Session) broken(st *seat) bool { return s.inTx && !s.opening && st.tx != st.p }
+
+// reachTx is reach for questions: those of a transaction that began on
+// another process are not for this one.
+func (s *Session) reachTx(ctx context.Context, st *seat) (*process, error) {
+	p, err := s.reach(st, ctx)
+	if err == nil && s.broken(st) {
+		return nil, ErrDown
+	}
+	return p, err
+}

@@ -1,0 +1,341 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
+	"github.com/weirmail/weir/internal/mailflow/routing"
+	"github.com/weirmail/weir/internal/trace"
+)
+
+// Session is one SMTP session as its chain's filters see it. Its methods are
+// called by one goroutine at a time; a Message's may be called by another
+// while none of the Session's is.
+type Session struct {
+	// Sink, if set, gets the events that begin here: what filters report. It
+	// is to hand them to the session's readers, this Session's Event among
+	// them. If nil they go to Options.Sink and to Event.
+	Sink trace.Sink
+
+	chain   *Chain
+	id      mail.SessionID
+	facts   *routing.Facts
+	seats   []seat // one for each of chain.procs
+	message *Message
+	clock   *time.Timer
+	link    []linkReport
+	size    int64 // of the message, -1 if not known
+
+	inTx     bool // from the question to mail-from until tx-reset
+	opening  bool // mail-from is being asked
+	bypass   bool // filters are not asked in this session
+	bypassTx bool // nor in this transaction
+	ended    bool // link-disconnect was told
+
+	mu      sync.Mutex
+	reports []*trace.Event // given by filters, not yet told
+	lost    int            // reports beyond maxReports
+}
+
+// maxReports is how many reports of filters wait until the session's own
+// goroutine comes to tell them; more are dropped.
+const maxReports = 64
+
+// Event tells e to the filters of the chain that registered it. It blocks
+// only while a filter's pipe is full, and no longer than the filter's time
+// limit: then the filter hears no more of this session. Nothing is told after
+// link-disconnect. It does not keep e.
+func (s *Session) Event(e *trace.Event) {
+	if filterwire.EventName(e.Kind) == "" || s.ended || len(s.seats) == 0 {
+		return
+	}
+	s.flushReports()
+	s.tell(e)
+	switch e.Kind {
+	case trace.LinkConnect, trace.LinkGreeting, trace.LinkIdentify, trace.LinkTLS, trace.LinkAuth:
+		s.keep(e)
+	case trace.LinkDisconnect:
+		s.ended = true
+	case trace.TxReset:
+		s.inTx, s.bypassTx, s.size = false, false, -1
+	}
+}
+
+func (s *Session) tell(e *trace.Event) {
+	var lines [2]*[]byte // by protocol
+	for i := range s.seats {
+		st := &s.seats[i]
+		p := st.w.current(nil, false)
+		if p == nil || !filterwire.Events(p.events.Load()).Has(e.Kind) {
+			continue
+		}
+		if e.Kind == trace.LinkDisconnect && st.p != nil && st.p != p {
+			continue // this process has not heard of the session: no need to
+		}
+		p, err := s.reach(st, nil)
+		if err != nil || s.broken(st) && e.Kind >= trace.TxReset && e.Kind <= trace.TxRollback {
+			continue
+		}
+		b := &lines[st.w.proc.protocol]
+		if *b == nil {
+			*b = getBuffer()
+			**b = filterwire.AppendReport(**b, st.w.proc.protocol, e)
+		}
+		s.put(st, p, **b)
+	}
+	putBuffer(lines[0])
+	putBuffer(lines[1])
+}
+
+// put writes reports to a process. One that does not take them in time is
+// stuck for the rest of the session.
+func (s *Session) put(st *seat, p *process, lines []byte) error {
+	err := p.stdin.put(lines, patience{limit: st.w.proc.policy.timeout})
+	if errors.Is(err, ErrTimeout) {
+		st.stuck.Store(true)
+		s.chain.h.failed(&Fault{Filter: st.w.proc.name, Session: s.id, Cause: ErrTimeout})
+	}
+	return err
+}
+
+// Ask puts a question to the chain and returns what it says; arg is what
+// filterwire.AppendRequest wants. It takes as long as the filters, each of
+// which has its time limit. When ctx ends, Ask does, with ctx's error and
+// without fault of the filter. Verdict.Param and Filter are set as its
+// comments say; the report filter-response is the caller's to make.
+func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
+	s.flushReports()
+	if phase == filterwire.MailFrom {
+		s.openTx()
+		defer func() { s.opening = false }()
+	}
+	if s.bypass || s.bypassTx || s.ended {
+		return Verdict{Decision: filterwire.Proceed}
+	}
+	for i := range s.chain.links {
+		l := &s.chain.links[i]
+		var v Verdict
+		if l.builtin != nil {
+			v = s.builtin(l, phase)
+		} else {
+			v = s.question(ctx, l, phase, arg)
+		}
+		if v.Decision != filterwire.Proceed || v.Err != nil {
+			return v
+		}
+	}
+	return Verdict{Decision: filterwire.Proceed}
+}
+
+// openTx begins a transaction as far as filters go: it belongs to the
+// processes that there are now.
+func (s *Session) openTx() {
+	s.inTx, s.opening, s.bypassTx, s.size = true, true, false, -1
+	for i := range s.seats {
+		s.seats[i].tx = s.seats[i].w.current(nil, false)
+	}
+}
+
+// builtin evaluates a filter of our own.
+func (s *Session) builtin(l *link, phase filterwire.Phase) Verdict {
+	b := l.builtin
+	if l.phase != phase || !routing.Holds(l.when, s.facts) || !routing.Holds(b.Conditions, s.facts) {
+		return Verdict{Decision: filterwire.Proceed}
+	}
+	v := Verdict{Param: b.Param, Filter: l.name}
+	switch b.Decision {
+	case "report":
+		s.emit(filterReport(s.id, "builtin", l.name, b.Param))
+		return Verdict{Decision: filterwire.Proceed}
+	case "bypass":
+		v.Decision, v.Param = filterwire.Bypass, ""
+		switch phase {
+		case filterwire.Connect, filterwire.Helo, filterwire.Ehlo, filterwire.StartTLS, filterwire.Auth:
+			s.bypass = true
+		default:
+			s.bypassTx = true
+		}
+	case "junk":
+		v.Decision, v.Param = filterwire.Junk, ""
+	case "reject":
+		v.Decision = filterwire.Reject
+	case "disconnect":
+		v.Decision = filterwire.Disconnect
+	case "rewrite":
+		v.Decision = filterwire.Rewrite
+	}
+	return v
+}
+
+// question asks one filter process.
+func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase, arg string) Verdict {
+	st := &s.seats[l.seat]
+	if !st.wants(phase) || !routing.Holds(l.when, s.facts) {
+		return Verdict{Decision: filterwire.Proceed}
+	}
+	p, err := s.reachTx(ctx, st)
+	if err == nil && !p.registered(phase) { // a new process that asks for less
+		return Verdict{Decision: filterwire.Proceed}
+	}
+	if err != nil {
+		return s.fault(ctx, l, phase, err)
+	}
+	if phase == filterwire.Commit && s.size >= 0 && p.size.Load() {
+		arg = strconv.FormatInt(s.size, 10)
+	}
+	buf := getBuffer()
+	defer putBuffer(buf)
+	q := question{p: p, token: p.token(false), phase: phase, done: ctx.Done()}
+	*buf = filterwire.AppendRequest(*buf, l.proc.protocol, time.Now(), phase, s.id, q.token, arg)
+	q.line = *buf
+	l.proc.questions.Add(1)
+	d, param, err := st.ask(&q)
+	s.flushReports()
+	switch {
+	case err != nil:
+		return s.fault(ctx, l, phase, err)
+	case d == filterwire.Proceed:
+		return Verdict{Decision: filterwire.Proceed}
+	case d == filterwire.Report:
+		s.emit(filterReport(s.id, "proc", l.name, param))
+		return Verdict{Decision: filterwire.Proceed}
+	}
+	return Verdict{Decision: d, Param: param, Filter: l.name}
+}
+
+// wants reports whether the filter is to be asked at phase. One that was never
+// ready has not said where it wants to be asked: it fails each transaction,
+// at its beginning, and leaves the rest of the session alone.
+func (st *seat) wants(phase filterwire.Phase) bool {
+	p := st.w.latest.Load()
+	if p == nil {
+		return phase == filterwire.MailFrom
+	}
+	return p.registered(phase)
+}
+
+// fault makes the verdict for a question that was not answered.
+func (s *Session) fault(ctx context.Context, l *link, phase filterwire.Phase, err error) Verdict {
+	if ctx.Err() != nil && !errors.As(err, new(*Fault)) {
+		return Verdict{Decision: filterwire.Reject, Param: localError, Filter: l.name, Err: context.Cause(ctx)}
+	}
+	f := s.faultOf(l, phase, err)
+	s.noteFault(f, l)
+	return l.proc.policy.verdict(l.name, phase, f)
+}
+
+// faultOf makes the fault by which l did not answer this session; err may be
+// the fault of the whole process.
+func (s *Session) faultOf(l *link, phase filterwire.Phase, err error) *Fault {
+	var f *Fault
+	if errors.As(err, &f) {
+		err = f.Cause
+	}
+	return &Fault{Filter: l.name, Phase: phase.String(), Session: s.id, Cause: err}
+}
+
+// noteFault tells a fault that no process ended of; those are told by the worker.
+func (s *Session) noteFault(f *Fault, l *link) {
+	if errors.Is(f, ErrTimeout) || errors.Is(f, ErrTooLarge) {
+		s.chain.h.failed(f)
+		l.proc.lastFault.Store(f)
+	}
+}
+
+// SetMessageSize tells how large the message is that commit is about, for
+// filters that registered the feature message-size.
+func (s *Session) SetMessageSize(n int64) { s.size = n }
+
+// Message sends a message through the filters of the chain that want its
+// lines; what the last of them makes of it is written to out, lines ended by
+// LF and still dot-escaped, without the final dot, by another goroutine and
+// until Finish or Abort return. It gives nil if no filter wants the lines.
+func (s *Session) Message(out io.Writer) *Message {
+	s.flushReports()
+	if s.bypass || s.bypassTx || s.ended {
+		return nil
+	}
+	var links []*link
+	for i := range s.chain.links {
+		l := &s.chain.links[i]
+		if l.proc != nil && s.seats[l.seat].wants(filterwire.DataLine) && routing.Holds(l.when, s.facts) {
+			links = append(links, l)
+		}
+	}
+	if links == nil {
+		return nil
+	}
+	s.message = s.newMessage(links, out)
+	return s.message
+}
+
+// Close ends the session: what filters still say of it is ignored. A message
+// that is under way is aborted. It does not tell link-disconnect.
+func (s *Session) Close() {
+	if s.message != nil {
+		s.message.Abort()
+	}
+	s.flushReports()
+	s.ended = true
+	for i := range s.seats {
+		st := &s.seats[i]
+		if st.p != nil {
+			st.p.remove(s.id)
+		}
+	}
+	if s.clock != nil {
+		s.clock.Stop()
+	}
+}
+
+// timer gives the session's only timer, set to d.
+func (s *Session) timer(d time.Duration) *time.Timer {
+	if s.clock == nil {
+		s.clock = time.NewTimer(d)
+	} else {
+		s.clock.Reset(d)
+	}
+	return s.clock
+}
+
+// queueReport keeps a filter's report for the session's goroutine; readers
+// call it.
+func (s *Session) queueReport(name, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.reports) >= maxReports {
+		s.lost++
+		return
+	}
+	s.reports = append(s.reports, filterReport(s.id, "proc", name, text))
+}
+
+// flushReports tells what filters have reported by themselves.
+func (s *Session) flushReports() {
+	s.mu.Lock()
+	reports, lost := s.reports, s.lost
+	s.reports, s.lost = nil, 0
+	s.mu.Unlock()
+	for _, e := range reports {
+		s.emit(e)
+	}
+	if lost > 0 {
+		s.chain.h.opt.Log.Warn("reports of filters dropped", "session", s.id.String(), "count", lost)
+	}
+}
+
+// emit tells an event that begins here.
+func (s *Session) emit(e *trace.Event) {
+	if s.Sink != nil {
+		s.Sink.Event(e)
+		return
+	}
+	s.chain.h.opt.Sink.Event(e)
+	s.Event(e)
+}

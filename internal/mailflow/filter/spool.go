@@ -1,0 +1,130 @@
+package filter
+
+import (
+	"os"
+	"sync"
+)
+
+// spoolMemory is how many bytes of a message that a filter has written wait in
+// memory for the next stage; what is beyond goes to a file.
+const spoolMemory = 64 << 10
+
+// spool holds what one filter has written of one message until it is moved
+// on. One goroutine adds to it and never blocks on who takes; one takes. The
+// order is: what taker holds, file, mem.
+type spool struct {
+	limit int64         // most bytes of the message
+	ready chan struct{} // something is there to take
+
+	mu     sync.Mutex
+	mem    *[]byte  // nil until the first line
+	file   *os.File // unlinked
+	rd, wr int64    // part of file that is not taken yet
+	total  int64    // bytes of the message so far
+	ended  bool     // all of the message is in
+	closed bool     // nobody takes any more; what is added is dropped
+	err    error    // why the rest is missing
+}
+
+func newSpool(limit int64) *spool {
+	return &spool{limit: limit, ready: make(chan struct{}, 1)}
+}
+
+// add appends one line and its LF; mu is held. After end it does nothing.
+func (s *spool) add(line []byte) {
+	if s.ended || s.closed || s.err != nil {
+		return
+	}
+	n := len(line) + 1
+	if s.total += int64(n); s.total > s.limit {
+		s.err = ErrTooLarge
+		return
+	}
+	if s.mem == nil {
+		s.mem = getBuffer()
+	}
+	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
+		if s.err = s.spill(); s.err != nil {
+			return
+		}
+	}
+	*s.mem = append(append(*s.mem, line...), '\n')
+}
+
+// spill moves mem behind what the file holds; mu is held.
+func (s *spool) spill() error {
+	if s.file == nil {
+		f, err := os.CreateTemp("", "weir-filter-")
+		if err != nil {
+			return err
+		}
+		os.Remove(f.Name()) // the open file lives until it is closed
+		s.file = f
+	}
+	if _, err := s.file.WriteAt(*s.mem, s.wr); err != nil {
+		return err
+	}
+	s.wr += int64(len(*s.mem))
+	*s.mem = (*s.mem)[:0]
+	return nil
+}
+
+// signal wakes who takes.
+func (s *spool) signal() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take gives what comes next and whether that is the end. It gives nothing if
+// nothing is there. The buffer, never nil, is the caller's, who brings it back
+// with the next call (nil at first) or to putBuffer.
+func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
+	if buf == nil {
+		buf = getBuffer()
+	}
+	*buf = (*buf)[:0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return buf, false, s.err
+	case s.rd < s.wr:
+		err = s.takeFile(buf)
+	case s.mem != nil:
+		buf, s.mem = s.mem, buf
+		*s.mem = (*s.mem)[:0]
+	}
+	return buf, s.ended && s.rd == s.wr && (s.mem == nil || len(*s.mem) == 0), err
+}
+
+// takeFile moves the next part of the file into buf; mu is held, but not
+// while reading: only take moves rd, and spill writes at wr and behind.
+func (s *spool) takeFile(buf *[]byte) error {
+	n := min(s.wr-s.rd, spoolMemory)
+	*buf = append(*buf, zeroes[:n]...)
+	f, rd := s.file, s.rd
+	s.mu.Unlock()
+	_, err := f.ReadAt(*buf, rd)
+	s.mu.Lock()
+	if s.rd += n; s.rd == s.wr {
+		s.rd, s.wr = 0, 0
+	}
+	return err
+}
+
+var zeroes [spoolMemory]byte
+
+// close drops what is left. Nobody takes any more.
+func (s *spool) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	putBuffer(s.mem)
+	s.mem = nil
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
+}

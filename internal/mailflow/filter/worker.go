@@ -1,0 +1,299 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
+	"github.com/weirmail/weir/internal/trace"
+)
+
+// How a process that has ended is started again, and how one is ended.
+const (
+	firstPause   = 100 * time.Millisecond // before the first restart; doubled each time
+	longestPause = time.Minute
+	healthy      = time.Minute            // a process that was ready for so long begins anew with firstPause
+	restartGrace = 2 * time.Second        // questions wait so long for a restart that is due, not longer
+	killGrace    = 2 * time.Second        // between end of input, SIGTERM and SIGKILL
+	statusWait   = 200 * time.Millisecond // for the exit status that explains an end of output
+)
+
+// proc is one filter program of the configuration.
+type proc struct {
+	name     string
+	conf     *config.Proc
+	protocol filterwire.Protocol
+	policy   policy
+	workers  []*worker
+	next     atomic.Uint32 // round robin over workers
+
+	questions atomic.Uint64
+	decisions [filterwire.Bypass + 1]atomic.Uint64
+	lastFault atomic.Pointer[Fault]
+}
+
+// pick gives the worker of a new session.
+func (p *proc) pick() *worker {
+	if len(p.workers) == 1 {
+		return p.workers[0]
+	}
+	return p.workers[p.next.Add(1)%uint32(len(p.workers))]
+}
+
+func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }
+
+// worker keeps one process of a proc running.
+type worker struct {
+	h    *Host
+	proc *proc
+	n    int // from 0
+
+	latest  atomic.Pointer[process] // the last that was ready; it may be over
+	settled chan struct{}           // closed when the first start has come to something
+	done    chan struct{}           // closed when run has returned
+
+	mu       sync.Mutex
+	state    string    // starting, ready, restarting, stopped
+	since    time.Time // of state
+	pid      int       // 0 if there is no process
+	restarts int
+	due      time.Time     // until then questions wait for a process
+	changed  chan struct{} // closed and replaced when state changes
+}
+
+func newWorker(h *Host, p *proc, n int) *worker {
+	return &worker{
+		h: h, proc: p, n: n, state: "stopped", since: time.Now(),
+		settled: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
+	}
+}
+
+// run starts processes until the host stops.
+func (w *worker) run() {
+	defer close(w.done)
+	var once sync.Once
+	settle := func() { once.Do(func() { close(w.settled) }) }
+	defer settle()
+	for pause := firstPause; ; {
+		readyFor := w.live(settle)
+		settle()
+		if w.h.stopping() {
+			w.set("stopped", 0, 0)
+			return
+		}
+		if readyFor >= healthy {
+			pause = firstPause
+		}
+		w.set("restarting", 0, pause)
+		w.tell("restarting", "in "+pause.String())
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-w.h.stop:
+		}
+		t.Stop()
+		pause = min(2*pause, longestPause)
+		w.mu.Lock()
+		w.restarts++
+		w.mu.Unlock()
+	}
+}
+
+// live is the life of one process, from its start to its end. It gives how
+// long the process was ready.
+func (w *worker) live(settle func()) time.Duration {
+	if w.h.stopping() {
+		return 0
+	}
+	w.set("starting", 0, 0)
+	p, err := w.start()
+	if err != nil {
+		w.failed(&Fault{Filter: w.proc.name, Cause: err})
+		return 0
+	}
+	w.set("starting", p.pid, 0)
+	w.tell("started", fmt.Sprintf("pid %d", p.pid))
+	var since time.Time
+	select {
+	case <-p.ready:
+		since = time.Now()
+		w.latest.Store(p)
+		w.set("ready", p.pid, 0)
+		w.tell("ready", fmt.Sprintf("pid %d", p.pid))
+		settle()
+		select {
+		case <-p.over:
+		case <-w.h.stop:
+		}
+	case <-p.over:
+	case <-w.h.stop:
+	}
+	w.end(p)
+	if since.IsZero() {
+		return 0
+	}
+	return time.Since(since)
+}
+
+// end sees a process out, in whatever state it is.
+func (w *worker) end(p *process) {
+	if w.h.stopping() {
+		p.fail(&Fault{Filter: w.proc.name, Cause: ErrDown})
+	} else {
+		w.failed(p.explain())
+	}
+	p.terminate()
+	w.tell("exited", p.status)
+}
+
+// terminate ends the program: end of input, SIGTERM, SIGKILL. One that broke
+// the protocol or has closed a pipe gets no time to read the end of its input.
+func (p *process) terminate() {
+	p.stdin.close()
+	if p.w.h.stopping() && p.wait(killGrace) {
+		p.stdout.Close()
+		return
+	}
+	p.signal(syscall.SIGTERM)
+	if !p.wait(killGrace) {
+		p.signal(syscall.SIGKILL)
+		<-p.exited
+	}
+	p.stdout.Close()
+}
+
+// wait waits for the program's end, for d at most or until the host is in a hurry.
+func (p *process) wait(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-p.exited:
+		return true
+	case <-t.C:
+	case <-p.w.h.hurry:
+	}
+	return false
+}
+
+// signal sends s to the process group, unless it is gone.
+func (p *process) signal(s syscall.Signal) {
+	p.sig.Lock()
+	defer p.sig.Unlock()
+	if !p.gone {
+		syscall.Kill(-p.pid, s)
+	}
+}
+
+// explain gives the fault that the process ended with, with its exit status
+// if the end of its output was the end of the program.
+func (p *process) explain() *Fault {
+	f := *p.reason()
+	if !errors.Is(f.Cause, ErrExited) {
+		return &f
+	}
+	t := time.NewTimer(statusWait)
+	defer t.Stop()
+	select {
+	case <-p.exited:
+		f.Cause = fmt.Errorf("%w: %s", ErrExited, p.status)
+	case <-t.C:
+		f.Cause = fmt.Errorf("%w: standard input or output was closed", ErrExited)
+	}
+	return &f
+}
+
+// inputLost ends a process that has closed its standard input. If that is
+// because it has ended, its last answers are still to be read.
+func (p *process) inputLost(err error) {
+	t := time.NewTimer(statusWait)
+	defer t.Stop()
+	select {
+	case <-p.over:
+	case <-t.C:
+		p.fail(fmt.Errorf("%w: %w", ErrExited, err))
+	}
+}
+
+// failed records a fault of the process and tells it.
+func (w *worker) failed(f *Fault) {
+	w.proc.lastFault.Store(f)
+	w.h.failed(f)
+}
+
+func (w *worker) tell(state, text string) {
+	w.h.opt.Sink.Event(&trace.Event{
+		Kind: trace.FilterState, Time: time.Now(), Filter: w.proc.name, Result: state, Text: text,
+	})
+}
+
+// set changes the state. Questions wait for a process that is starting, or
+// due after pause, but not for one that failed so often that its pause is
+// longer than restartGrace.
+func (w *worker) set(state string, pid int, pause time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if w.state != state {
+		w.state, w.since = state, now
+	}
+	w.pid = pid
+	if state == "restarting" {
+		w.due = now
+		if pause <= restartGrace {
+			w.due = now.Add(pause + restartGrace)
+		}
+	}
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// current gives the process that is ready, nil if there is none. With done
+// not nil it waits for one that is due, until done is closed.
+func (w *worker) current(done <-chan struct{}, wait bool) *process {
+	if p := w.latest.Load(); p != nil && !p.ended.Load() {
+		return p
+	}
+	for wait {
+		w.mu.Lock()
+		changed, left := w.changed, time.Until(w.due)
+		w.mu.Unlock()
+		if p := w.latest.Load(); p != nil && !p.ended.Load() {
+			return p
+		}
+		if left <= 0 || w.h.stopping() {
+			break
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-changed:
+		case <-t.C:
+		case <-done:
+			wait = false
+		}
+		t.Stop()
+	}
+	return nil
+}
+
+// report takes a filter's own report line.
+func (w *worker) report(p *process, l *filterwire.Line) {
+	if st := p.seat(l.Session); st != nil {
+		st.s.queueReport(w.proc.name, string(l.Text))
+		return
+	}
+	w.h.opt.Sink.Event(filterReport(l.Session, "proc", w.proc.name, string(l.Text)))
+}
+
+// filterReport makes the event of a report that a filter gives.
+func filterReport(id mail.SessionID, method, name, text string) *trace.Event {
+	return &trace.Event{
+		Kind: trace.FilterReport, Time: time.Now(), Session: id,
+		Method: method, Filter: name, Text: text,
+	}
+}

@@ -1,0 +1,230 @@
+package filter
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// writeBuffer is how many bytes wait in memory for a filter that does not
+// read; beyond it those who write wait.
+const writeBuffer = 256 << 10
+
+// writeChunk is the most that one write to a pipe tries, in bytes: whoever
+// waits sees progress after each.
+const writeChunk = 64 << 10
+
+// errGone says that a pipe is closed, or that who waited for it has left.
+var errGone = errors.New("pipe is closed")
+
+// writer puts the lines of many sessions into one pipe. The session that
+// finds it idle writes at once, and never blocks in that: what the pipe does
+// not take, and what others bring meanwhile, is flushed by one goroutine in
+// as few writes as there can be.
+type writer struct {
+	f    *os.File
+	raw  syscall.RawConn
+	lost func(error)   // told once, in a goroutine of its own, when the pipe fails
+	kick chan struct{} // wakes the flusher
+	stop chan struct{} // ends it
+
+	mu      sync.Mutex
+	buf     []byte        // waits behind head
+	busy    bool          // somebody is writing, or the flusher will
+	err     error         // the pipe is gone
+	room    chan struct{} // closed when buf is taken; nil while nobody waits
+	flushed uint64        // bytes that the pipe took, to tell slow from stuck
+
+	// Owned by whoever made busy true.
+	head    []byte // what is being written
+	tryBuf  []byte
+	tryN    int
+	tryErr  error
+	attempt func(fd uintptr) bool // tries once to write tryBuf
+}
+
+// newWriter gives a writer on f, whose descriptor must be non-blocking, and
+// starts its flusher, which ends with close.
+func newWriter(f *os.File, lost func(error)) (*writer, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{f: f, raw: raw, lost: lost, kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	w.attempt = func(fd uintptr) bool {
+		for {
+			n, err := syscall.Write(int(fd), w.tryBuf)
+			switch err {
+			case nil:
+				w.tryN = n
+			case syscall.EINTR:
+				continue
+			case syscall.EAGAIN:
+			default:
+				w.tryErr = err
+			}
+			return true
+		}
+	}
+	go w.flush()
+	return w, nil
+}
+
+// patience says how long put waits for room.
+type patience struct {
+	limit    time.Duration
+	progress bool            // the limit counts from the last byte that the pipe took
+	done     <-chan struct{} // gives up when closed
+}
+
+// put writes p after everything that was put before. It returns ErrTimeout if
+// there is no room for p in time and errGone if the pipe is closed or pat.done
+// is; nothing of p is written then. It does not keep p.
+func (w *writer) put(p []byte, pat patience) error {
+	w.mu.Lock()
+	if w.full(len(p)) {
+		if err := w.wait(len(p), pat); err != nil {
+			w.mu.Unlock()
+			return err
+		}
+	}
+	if w.err != nil {
+		w.mu.Unlock()
+		return w.err
+	}
+	if w.busy {
+		w.buf = append(w.buf, p...)
+		w.mu.Unlock()
+		return nil
+	}
+	w.busy = true
+	w.mu.Unlock()
+
+	w.tryBuf, w.tryN, w.tryErr = p, 0, nil
+	err := w.raw.Write(w.attempt)
+	if err == nil {
+		err = w.tryErr
+	}
+	w.tryBuf = nil
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushed += uint64(w.tryN)
+	w.head = append(w.head[:0], p[w.tryN:]...)
+	switch {
+	case err != nil:
+		w.fail(err)
+	case len(w.head) == 0 && len(w.buf) == 0:
+		w.busy = false
+	default:
+		w.kick <- struct{}{} // has room: only who is busy sends
+	}
+	return w.err
+}
+
+// full reports whether n more bytes must wait. A buffer that is empty takes
+// any line.
+func (w *writer) full(n int) bool {
+	return w.err == nil && len(w.buf) > 0 && len(w.buf)+n > writeBuffer
+}
+
+// wait waits, w.mu held before and after, for room for n bytes.
+func (w *writer) wait(n int, pat patience) error {
+	t := time.NewTimer(pat.limit)
+	defer t.Stop()
+	seen := w.flushed
+	for w.full(n) {
+		if w.room == nil {
+			w.room = make(chan struct{})
+		}
+		room := w.room
+		w.mu.Unlock()
+		late, left := false, false
+		select {
+		case <-room:
+		case <-pat.done:
+			left = true
+		case <-t.C:
+			late = true
+		}
+		w.mu.Lock()
+		switch {
+		case left:
+			return errGone
+		case pat.progress && w.flushed != seen:
+			seen = w.flushed
+			t.Reset(pat.limit)
+		case late:
+			return ErrTimeout
+		}
+	}
+	return nil
+}
+
+// flush is the goroutine that writes what did not fit at once.
+func (w *writer) flush() {
+	for {
+		select {
+		case <-w.kick:
+		case <-w.stop:
+			return
+		}
+		w.mu.Lock()
+		for w.err == nil {
+			if len(w.head) == 0 {
+				if len(w.buf) == 0 {
+					w.busy = false
+					break
+				}
+				w.head, w.buf = w.buf, w.head
+				w.wake()
+			}
+			w.writeHead()
+		}
+		w.mu.Unlock()
+	}
+}
+
+// writeHead writes all of w.head; w.mu is held before and after.
+func (w *writer) writeHead() {
+	for rest := w.head; len(rest) > 0 && w.err == nil; {
+		w.mu.Unlock()
+		n, err := w.f.Write(rest[:min(len(rest), writeChunk)])
+		w.mu.Lock()
+		w.flushed += uint64(n)
+		rest = rest[n:]
+		if err != nil {
+			w.fail(err)
+		}
+	}
+	w.head = w.head[:0]
+}
+
+// fail tells those who wait that the pipe is gone, and lost why unless it was
+// closed on purpose (nil); w.mu is held.
+func (w *writer) fail(why error) {
+	if w.err == nil && why != nil {
+		go w.lost(why)
+	}
+	w.err = errGone
+	w.wake()
+}
+
+func (w *writer) wake() {
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
+}
+
+// close ends the pipe, of which the filter reads the end, and the flusher. It
+// is called once.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.fail(nil)
+	w.mu.Unlock()
+	close(w.stop)
+	w.f.Close()
+}
