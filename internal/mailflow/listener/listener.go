@@ -1,0 +1,141 @@
+// Package listener owns the sockets that clients connect to: it binds them,
+// accepts connections within limits and hands each on.
+//
+// It says nothing in SMTP but the refusal of a connection that is one too
+// many, and knows nothing of sessions: a Handler does. TLS begins in the
+// session, as filters are asked about a connection before its handshake.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/smtp"
+)
+
+// Handler takes a connection that was accepted; it closes it. Called by a
+// goroutine of its own for each.
+type Handler func(ctx context.Context, conn net.Conn)
+
+// Socket is one bound socket of a "listen on".
+type Socket struct {
+	net.Listener
+	Config   *config.Listener
+	Loopback bool // bound to a loopback address, or a unix socket
+}
+
+// Bind opens the sockets of one "listen on": one for each address that its
+// name or interface stands for. socketPath is where "listen on socket" goes.
+func Bind(ctx context.Context, l *config.Listener, socketPath string) ([]*Socket, error) {
+	if l.Socket {
+		s, err := bindUnix(l, socketPath)
+		if err != nil {
+			return nil, err
+		}
+		return []*Socket{s}, nil
+	}
+	addrs, err := addresses(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %w", l.Pos, l.Interface, err)
+	}
+	var sockets []*Socket
+	var lc net.ListenConfig
+	for _, a := range addrs {
+		network := "tcp6"
+		if a.Is4() {
+			network = "tcp4"
+		}
+		ln, err := lc.Listen(ctx, network, net.JoinHostPort(a.String(), fmt.Sprint(l.Port)))
+		if err != nil {
+			for _, s := range sockets {
+				s.Close()
+			}
+			return nil, fmt.Errorf("%s: %w", l.Pos, err)
+		}
+		sockets = append(sockets, &Socket{Listener: ln, Config: l, Loopback: a.IsLoopback()})
+	}
+	return sockets, nil
+}
+
+// socketMode lets every user of the machine hand in mail.
+const socketMode = 0o666
+
+// bindUnix opens the unix socket. One that a dead server left is removed; that
+// no other server lives is known by then, as the queue's lock is ours.
+func bindUnix(l *config.Listener, path string) (*Socket, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen on socket: %w", err)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on socket: %w", err)
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("listen on socket: %w", err)
+	}
+	return &Socket{Listener: ln, Config: l, Loopback: true}, nil
+}
+
+// Replies to a connection that is one too many (RFC 5321 s3.8, s4.2.1).
+var (
+	replyFull      = smtp.MustReply(421, "4.3.2", "Too many connections, try again later")
+	replySourceMax = smtp.MustReply(421, "4.7.0", "Too many connections from your address, try again later")
+)
+
+// refusalTimeout bounds the writing of a refusal.
+const refusalTimeout = time.Second
+
+// acceptPause is how long accepting rests when the machine is out of
+// descriptors or memory.
+const acceptPause = 100 * time.Millisecond
+
+// Serve accepts until ctx ends or the socket fails for good, and hands each
+// connection that limits admits to handle. It returns when accepting is over;
+// wg counts the connections that are still being handled.
+func (s *Socket) Serve(ctx context.Context, limits *Limits, wg *sync.WaitGroup, log *slog.Logger, handle Handler) error {
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	for {
+		conn, err := s.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			log.Warn("accept failed", "listener", s.Addr().String(), "error", err)
+			time.Sleep(acceptPause)
+			continue
+		}
+		release, err := limits.admit(conn.RemoteAddr())
+		if err != nil {
+			log.Info("connection refused", "source", conn.RemoteAddr().String(), "reason", err.Error())
+			refuse(conn, err)
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer release()
+			handle(ctx, conn)
+		}()
+	}
+}
+
+// refuse tells a client that it is one too many. The kernel's buffer takes the
+// line, so that nobody waits for the client.
+func refuse(conn net.Conn, err error) {
+	r := replyFull
+	if errors.Is(err, ErrSourceFull) {
+		r = replySourceMax
+	}
+	conn.SetWriteDeadline(time.Now().Add(refusalTimeout))
+	conn.Write(r.AppendWire(nil))
+	conn.Close()
+}

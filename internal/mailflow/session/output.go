@@ -1,0 +1,68 @@
+package session
+
+import (
+	"io"
+	"net"
+	"time"
+
+	"github.com/weirmail/weir/internal/smtp"
+)
+
+// outputLimit is how much is kept before it is written even though the client
+// has more commands waiting: it bounds memory, not the replies.
+const outputLimit = 4 << 10
+
+// writeTimeout is how long a client may leave a reply unread.
+const writeTimeout = 5 * time.Minute
+
+// replyWriter gathers replies so that those of pipelined commands leave in one
+// write (RFC 2920 s3.2). It keeps the first error; nothing is written after it.
+type replyWriter struct {
+	w   io.Writer
+	buf []byte
+	err error
+}
+
+func (o *replyWriter) add(s *Session, r smtp.Reply) {
+	o.buf = r.AppendWire(o.buf)
+	if len(o.buf) >= outputLimit {
+		o.flush(s)
+	}
+}
+
+// flush writes what was gathered and lets go of the memory.
+func (o *replyWriter) flush(s *Session) {
+	if len(o.buf) == 0 {
+		return
+	}
+	if o.err == nil {
+		s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_, o.err = o.w.Write(o.buf)
+	}
+	o.buf = o.buf[:0]
+	if cap(o.buf) > outputLimit {
+		o.buf = nil
+	}
+}
+
+// lingerLimit is how long a connection that we close is read before, so that
+// what the client has sent does not destroy our last reply on its way.
+const lingerLimit = 200 * time.Millisecond
+
+// closeConn ends the connection. A reset would drop replies that the client
+// has not read yet, so its side is read for a moment after ours is shut.
+func (s *Session) closeConn() {
+	if s.tls != nil {
+		s.conn.SetWriteDeadline(time.Now().Add(lingerLimit))
+		s.tls.CloseWrite()
+	}
+	if c, ok := s.conn.(*net.TCPConn); ok && s.linger {
+		c.CloseWrite()
+		c.SetReadDeadline(time.Now().Add(lingerLimit))
+		io.CopyN(io.Discard, c, lingerBytes)
+	}
+	s.conn.Close()
+}
+
+// lingerBytes bounds what is read of a client that goes on sending.
+const lingerBytes = 1 << 20
