@@ -3,8 +3,11 @@ package routing
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/table"
 )
@@ -261,9 +264,23 @@ func (e *expansion) include(i int, path string) *refusal {
 	return nil
 }
 
-// CheckAlias says what is wrong with the value of an alias or virtual table,
-// nil if it can be read. For the check of a configuration.
-func CheckAlias(value string) error {
-	_, err := parseItems(value)
-	return err
+// Check reports the entries of the alias and virtual tables of cfg that cannot
+// be read, joined; nil if all can. Load cannot see them, and a server that
+// runs defers the mail of each.
+func Check(cfg *config.Config) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(cfg.Actions)) {
+		a := cfg.Actions[name]
+		for _, t := range []*table.Table{a.Alias, a.Virtual} {
+			if t == nil {
+				continue
+			}
+			for key, value := range t.All() {
+				if _, err := parseItems(value); err != nil {
+					errs = append(errs, fmt.Errorf("action %q: table %s, key %q: %w", name, t.Name(), key, err))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

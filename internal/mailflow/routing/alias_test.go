@@ -80,8 +80,23 @@ func TestParseItems(t *testing.T) {
 		if got := spell(items); got != row.want || !errors.Is(err, row.err) {
 			t.Errorf("%q: %s (%v), want %s (%v)", row.value, got, err, row.want, row.err)
 		}
-		if (CheckAlias(row.value) == nil) != (row.err == nil) {
-			t.Errorf("%q: CheckAlias: %v", row.value, CheckAlias(row.value))
+	}
+}
+
+func TestCheck(t *testing.T) {
+	good := &config.Action{Alias: mapping("a", "b, c@example.org", "d", "|prog")}
+	cfg := &config.Config{Actions: map[string]*config.Action{"good": good, "none": {}}}
+	if err := Check(cfg); err != nil {
+		t.Error(err)
+	}
+	cfg.Actions["bad"] = &config.Action{Alias: mapping("a", "two words"), Virtual: mapping("x@y", "\"open", "z@y", "fine")}
+	err := Check(cfg)
+	if !errors.Is(err, errSyntax) || !errors.Is(err, errQuote) {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{`action "bad"`, `key "a"`, `key "x@y"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not name %s", err, want)
 		}
 	}
 }
