@@ -1,8 +1,6 @@
 package config
 
-import (
-	"strings"
-)
+import "strings"
 
 var methods = map[string]func(*parser, *Action){
 	"expand-only":  func(_ *parser, a *Action) { a.Method = ExpandOnly },
@@ -65,7 +63,11 @@ func (p *parser) action() {
 func (p *parser) maildir(a *Action) {
 	a.Method = Maildir
 	if isStr(p.peek()) {
+		at := p.peek()
 		a.Path = p.formatted("a path in quotes")
+		if !strings.HasPrefix(a.Path, "/") && !strings.HasPrefix(a.Path, "~/") && !strings.HasPrefix(a.Path, "%{") {
+			p.failf(at, "found %q, expected a path that begins with / or, at the user's home, with ~/", a.Path)
+		}
 	}
 	a.Junk = p.accept("junk")
 }

@@ -179,12 +179,7 @@ func (p *parser) links() []Link {
 		p.checkLink(name, f, links)
 		link := Link{Filter: f}
 		if p.accept("when") {
-			for !p.failed && !p.peek().is(",") && !p.peek().is("}") {
-				link.When = append(link.When, p.condition(whenConditions))
-			}
-			if len(link.When) == 0 {
-				p.expected(p.peek(), sortedKeys(whenConditions)...)
-			}
+			link.When = p.when()
 		}
 		links = append(links, link)
 		p.accept(",")
@@ -193,6 +188,19 @@ func (p *parser) links() []Link {
 		p.failf(open, "a chain needs at least one filter")
 	}
 	return links
+}
+
+// when reads the conditions of a link, up to "," or "}".
+func (p *parser) when() []Condition {
+	conds := []Condition{p.condition(whenConditions)}
+	for !p.failed && !p.peek().is(",") && !p.peek().is("}") {
+		if t := p.peek(); !t.is("!") && whenConditions[t.text].kind == 0 {
+			p.expected(t, append([]string{",", "}", "!"}, sortedKeys(whenConditions)...)...)
+			break
+		}
+		conds = append(conds, p.condition(whenConditions))
+	}
+	return conds
 }
 
 // checkLink refuses what smtpd.conf(5) refuses in a chain: chains, and the

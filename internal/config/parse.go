@@ -136,14 +136,12 @@ func (p *parser) directive(toks []token) {
 	}
 }
 
+// macro reads `NAME = VALUE`. Words of the grammar are names, too, unlike in
+// smtpd.conf(5): no directive goes on with "=", and "user" is a fine name.
 func (p *parser) macro(name token) {
 	p.next()
 	if name.kind != tokWord || !isName(name.text) {
 		p.failf(name, "a macro's name has letters, digits and underscores only, found %q", name.text)
-		return
-	}
-	if reserved[name.text] {
-		p.failf(name, "%q is a word of the grammar and cannot name a macro", name.text)
 		return
 	}
 	value := p.next()

@@ -72,10 +72,14 @@ func (t *Table) MatchDomain(name string) bool {
 	return t.current().domains().match(fold(name))
 }
 
-// CheckDomain reports the first entry that cannot be a domain.
+// CheckDomain reports the first entry that cannot be a domain. "<unknown>",
+// which stands for a client without a name, can be one.
 func (t *Table) CheckDomain() error { return t.checkKeys(checkDomain) }
 
 func checkDomain(s string) error {
+	if s == "<unknown>" {
+		return nil
+	}
 	if s == "" {
 		return errors.New("not a domain: it is empty")
 	}
@@ -188,8 +192,8 @@ func (t *Table) CheckMailAddr() error {
 		if s == "" {
 			return errors.New("not an address: it is empty")
 		}
-		_, domain := splitAddr(s)
-		if domain != "" && checkDomain(domain) != nil || strings.ContainsAny(s, " \t<>") {
+		user, domain := splitAddr(s)
+		if domain != "" && checkDomain(domain) != nil || strings.ContainsAny(s, " \t<>") || strings.Contains(user, "*") {
 			return errors.New("not an address; expected user, @domain, user@domain or user@*.domain")
 		}
 		return nil

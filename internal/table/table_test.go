@@ -260,6 +260,7 @@ func TestCheckNamesTheEntry(t *testing.T) {
 		{"regexp", NewList("", []string{"ok", "a(b"}).CheckRegexp(), 1, `"a(b": not a regular expression: missing closing ): a(b`},
 		{"domain", NewList("", []string{"a@b"}).CheckDomain(), 0, `"a@b": not a domain`},
 		{"mailaddr", NewList("", []string{"<a@b>"}).CheckMailAddr(), 0, `"<a@b>": not an address`},
+		{"mailaddr without @", NewList("", []string{"@*.a.test", "*.b.test"}).CheckMailAddr(), 1, `"*.b.test": not an address; expected user, @domain`},
 		{"credentials", NewMapping("", []Pair{{"u", "hunter2"}}).CheckCredentials(), 0, `"u": not a password hash`},
 		{"damaged", NewMapping("", []Pair{{"u", "$2b$10$short"}}).CheckCredentials(), 0, `"u": a password hash that is damaged`},
 		{"userinfo", NewMapping("", []Pair{{"u", "1:2"}}).CheckUserinfo(), 0, `"1:2": not a user`},
@@ -272,6 +273,15 @@ func TestCheckNamesTheEntry(t *testing.T) {
 		if e.Index != tt.index || !strings.HasPrefix(e.Error(), tt.want) {
 			t.Errorf("%s: entry %d: %s\nwant entry %d: %s", tt.name, e.Index, e, tt.index, tt.want)
 		}
+	}
+}
+
+func TestCheckAllowsStandIns(t *testing.T) {
+	if err := NewList("", []string{"local", "192.0.2.1"}).CheckNetAddr(); err != nil {
+		t.Errorf("local socket: %v", err)
+	}
+	if err := NewList("", []string{"<unknown>", "example.org"}).CheckDomain(); err != nil {
+		t.Errorf("client without a name: %v", err)
 	}
 }
 
