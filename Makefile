@@ -1,0 +1,69 @@
+# The targets of weir; "make" alone lists them.
+
+SHELL   = /bin/sh
+GO     ?= go
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS = -X main.version=$(VERSION)
+
+# What "make run" uses. It needs no rights: high port, everything below run/.
+RUN   = $(CURDIR)/run
+FUZZTIME ?= 3s
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash golden-slow install clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+build: ## build bin/weir
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+	@ln -sf weir bin/sendmail
+
+run: build ## run the server of etc/quickstart.conf on 127.0.0.1:2525, below run/
+	@scripts/run.sh "$(RUN)"
+
+test: deps check ## everything: what the tests need, then "make check"
+
+check: fmt generated vet staticcheck sdktest fuzz gotest ## every check; needs no network
+
+deps: ## install the Debian packages that the tests use, where that is possible
+	@scripts/deps.sh
+
+fmt: ## gofmt has nothing to change
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+
+generated: ## generated files are as their generators make them
+	@scripts/generated.sh
+
+vet: ## go vet
+	$(GO) vet ./...
+
+staticcheck: ## staticcheck
+	$(GO) tool staticcheck ./...
+
+gotest: build ## all Go tests, with the race detector, in a random order
+	$(GO) test -race -shuffle=on -timeout 14m ./...
+
+sdktest: ## the SDKs' own tests, with the tools of their languages
+	@scripts/sdktest.sh
+
+fuzz: ## every fuzz target for FUZZTIME (3s)
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./sdk/...
+
+crash: build ## kill the server under load fifty times and count what is lost
+	WEIR_CRASHES=50 $(GO) test -count=1 -v -timeout 30m -run TestKill ./test/peers
+
+golden-slow: build ## the recorded sessions that wait for a timeout of five minutes
+	WEIR_GOLDEN_SLOW=1 $(GO) test -count=1 -v -timeout 30m -run TestGolden/timeout ./test/dialogs
+
+install: build ## install below DESTDIR and PREFIX (/usr/local)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh
+
+clean: ## remove what was built, and run/
+	rm -rf bin run
