@@ -112,7 +112,7 @@ func decodeAuth(b []byte) ([]byte, error) {
 		return nil, nil
 	case len(b) > MaxAuthLine:
 		return nil, fmt.Errorf("%w: more than %d octets", ErrAuthSyntax, MaxAuthLine)
-	case bytes.IndexAny(b, "\r\n") >= 0: // the decoder would skip them
+	case bytes.ContainsAny(b, "\r\n"): // the decoder would skip them
 		return nil, fmt.Errorf("%w: no base64", ErrAuthSyntax)
 	}
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(b)))

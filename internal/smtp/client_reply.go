@@ -74,6 +74,9 @@ func (r *Reply) addServerLine(line []byte) (more bool, err error) {
 		text = printable(line[4:])
 	}
 	enhanced, rest := cutEnhanced(text, line[0])
+	if validEnhanced(text, line[0]) { // nothing behind it
+		enhanced, rest = text, ""
+	}
 	switch {
 	case r.code == 0:
 		r.code, r.enhanced = code, enhanced

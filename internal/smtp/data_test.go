@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -220,7 +221,7 @@ func FuzzDataReader(f *testing.F) {
 
 func BenchmarkDataReader(b *testing.B) {
 	for _, length := range []int{20, 72, 1000} {
-		b.Run(string(rune('0'+length/100)), func(b *testing.B) {
+		b.Run(strconv.Itoa(length), func(b *testing.B) {
 			in := append(bytes.Repeat([]byte(strings.Repeat("x", length)+"\r\n"), 1<<20/length), ".\r\n"...)
 			src := bytes.NewReader(in)
 			r := NewReader(src)

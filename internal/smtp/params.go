@@ -230,27 +230,6 @@ func hasUTF8Param(s string) bool {
 	return false
 }
 
-// validXtext: RFC 3461 s4: "!" to "~" without "+" and "=", or "+" and two
-// upper-case hex digits.
-func validXtext(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c < '!' || c > '~' || c == '=' {
-			return false
-		}
-		if c != '+' {
-			continue
-		}
-		if i+2 >= len(s) || !isUpperHex(s[i+1]) || !isUpperHex(s[i+2]) {
-			return false
-		}
-		i += 2
-	}
-	return true
-}
-
-func isUpperHex(c byte) bool { return isDigit(c) || c >= 'A' && c <= 'F' }
-
 func isDigits(s string, max int) bool {
 	for i := range len(s) {
 		if !isDigit(s[i]) {

@@ -159,6 +159,8 @@ func TestReadReply(t *testing.T) {
 		{"enhanced code on each line", "550-5.7.1 a\r\n550 5.7.1 b\r\n", 550, "5.7.1", "a\nb"},
 		{"another enhanced code stays", "550-5.7.1 a\r\n550 5.7.2 b\r\n", 550, "5.7.1", "a\n5.7.2 b"},
 		{"LF alone", "250-a\n250 b\n", 250, "", "a\nb"},
+		{"codes without text", "550-5.7.1 a\r\n550 5.7.1\r\n", 550, "5.7.1", "a\n"},
+		{"enhanced code without text", "250 2.1.0\r\n", 250, "2.1.0", ""},
 		{"code alone", "250\r\n", 250, "", ""},
 		{"no text", "334 \r\n", 334, "", ""},
 		{"control bytes", "550 a\x00b\x1b\rc\td\r\n", 550, "", "a?b??c\td"},
