@@ -91,6 +91,17 @@ func host(t testing.TB, opt Options, commands ...string) (*Host, *events) {
 	return hostOf(t, opt, cfg)
 }
 
+// impatient is host with filters that have only limit for an answer, but more
+// to start.
+func impatient(t testing.TB, limit time.Duration, commands ...string) (*Host, *events) {
+	t.Helper()
+	h, ev := host(t, Options{}, commands...)
+	for _, p := range h.seq {
+		p.policy.timeout = limit
+	}
+	return h, ev
+}
+
 func hostOf(t testing.TB, opt Options, cfg *config.Config) (*Host, *events) {
 	t.Helper()
 	ev := &events{}

@@ -247,7 +247,7 @@ type State struct {
 // WorkerState is one process.
 type WorkerState struct {
 	PID      int    // 0 if there is none
-	State    string // starting, ready, restarting, stopped
+	State    string // starting, ready, ending, restarting, stopped
 	Since    time.Time
 	Restarts int
 }

@@ -54,7 +54,7 @@ func (s *Session) newMessage(links []*link, out io.Writer) *Message {
 	m := &Message{s: s, out: out, quit: make(chan struct{}), over: make(chan struct{})}
 	for _, l := range links {
 		st := &s.seats[l.seat]
-		p, err := s.reachTx(nil, st)
+		p, err := s.reachFor(noWait, st, filterwire.DataLine)
 		if err != nil {
 			m.fail(l, err)
 			break

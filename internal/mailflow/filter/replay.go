@@ -34,19 +34,15 @@ func (s *Session) keep(e *trace.Event) {
 }
 
 // reach gives the process that st speaks to, after it has been told who the
-// session is. With ctx not nil it waits for a process that is due.
-func (s *Session) reach(st *seat, ctx context.Context) (*process, error) {
+// session is. It waits for a process that is due, unless ctx has ended.
+func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
 	if st.stuck.Load() {
 		return nil, ErrTimeout
 	}
 	if st.p != nil && !st.p.ended.Load() {
 		return st.p, nil
 	}
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-	}
-	p := st.w.current(done, ctx != nil)
+	p := st.w.current(ctx)
 	if p == nil {
 		return nil, ErrDown
 	}
@@ -86,12 +82,19 @@ func (s *Session) replay(st *seat, p *process) error {
 // than the one that st speaks to.
 func (s *Session) broken(st *seat) bool { return s.inTx && !s.opening && st.tx != st.p }
 
-// reachTx is reach for questions: those of a transaction that began on
-// another process are not for this one.
-func (s *Session) reachTx(ctx context.Context, st *seat) (*process, error) {
-	p, err := s.reach(st, ctx)
-	if err == nil && s.broken(st) {
-		return nil, ErrDown
+// reachFor is reach for a question at phase. Those about a transaction that
+// began on another process are not for this one: it would answer for mail of
+// which it knows half.
+func (s *Session) reachFor(ctx context.Context, st *seat, phase filterwire.Phase) (*process, error) {
+	p, err := s.reach(ctx, st)
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	switch phase {
+	case filterwire.RcptTo, filterwire.Data, filterwire.DataLine, filterwire.Commit:
+		if s.broken(st) {
+			return nil, ErrDown
+		}
+	}
+	return p, nil
 }

@@ -71,14 +71,14 @@ func (s *Session) tell(e *trace.Event) {
 	var lines [2]*[]byte // by protocol
 	for i := range s.seats {
 		st := &s.seats[i]
-		p := st.w.current(nil, false)
+		p := st.w.current(noWait)
 		if p == nil || !filterwire.Events(p.events.Load()).Has(e.Kind) {
 			continue
 		}
 		if e.Kind == trace.LinkDisconnect && st.p != nil && st.p != p {
 			continue // this process has not heard of the session: no need to
 		}
-		p, err := s.reach(st, nil)
+		p, err := s.reach(noWait, st)
 		if err != nil || s.broken(st) && e.Kind >= trace.TxReset && e.Kind <= trace.TxRollback {
 			continue
 		}
@@ -138,7 +138,7 @@ func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) V
 func (s *Session) openTx() {
 	s.inTx, s.opening, s.bypassTx, s.size = true, true, false, -1
 	for i := range s.seats {
-		s.seats[i].tx = s.seats[i].w.current(nil, false)
+		s.seats[i].tx = s.seats[i].w.current(noWait)
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase,
 	if !st.wants(phase) || !routing.Holds(l.when, s.facts) {
 		return Verdict{Decision: filterwire.Proceed}
 	}
-	p, err := s.reachTx(ctx, st)
+	p, err := s.reachFor(ctx, st, phase)
 	if err == nil && !p.registered(phase) { // a new process that asks for less
 		return Verdict{Decision: filterwire.Proceed}
 	}

@@ -1,8 +1,10 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,6 +50,15 @@ func (p *proc) pick() *worker {
 
 func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }
 
+// The states of a worker, as WorkerState shows them.
+const (
+	stateStarting   = "starting"
+	stateReady      = "ready"
+	stateEnding     = "ending"
+	stateRestarting = "restarting"
+	stateStopped    = "stopped"
+)
+
 // worker keeps one process of a proc running.
 type worker struct {
 	h    *Host
@@ -69,7 +80,7 @@ type worker struct {
 
 func newWorker(h *Host, p *proc, n int) *worker {
 	return &worker{
-		h: h, proc: p, n: n, state: "stopped", since: time.Now(),
+		h: h, proc: p, n: n, state: stateStopped, since: time.Now(),
 		settled: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
 	}
 }
@@ -81,17 +92,17 @@ func (w *worker) run() {
 	settle := func() { once.Do(func() { close(w.settled) }) }
 	defer settle()
 	for pause := firstPause; ; {
-		readyFor := w.live(settle)
+		readyFor := w.live(pause, settle)
 		settle()
 		if w.h.stopping() {
-			w.set("stopped", 0, 0)
+			w.set(stateStopped, 0, 0)
 			return
 		}
 		if readyFor >= healthy {
 			pause = firstPause
 		}
-		w.set("restarting", 0, pause)
-		w.tell("restarting", "in "+pause.String())
+		w.set(stateRestarting, 0, pause)
+		w.tell(stateRestarting, "in "+pause.String())
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
@@ -105,27 +116,27 @@ func (w *worker) run() {
 	}
 }
 
-// live is the life of one process, from its start to its end. It gives how
-// long the process was ready.
-func (w *worker) live(settle func()) time.Duration {
+// live is the life of one process, from its start to its end; the next starts
+// after pause. It gives how long the process was ready.
+func (w *worker) live(pause time.Duration, settle func()) time.Duration {
 	if w.h.stopping() {
 		return 0
 	}
-	w.set("starting", 0, 0)
+	w.set(stateStarting, 0, pause)
 	p, err := w.start()
 	if err != nil {
 		w.failed(&Fault{Filter: w.proc.name, Cause: err})
 		return 0
 	}
-	w.set("starting", p.pid, 0)
+	w.set(stateStarting, p.pid, pause)
 	w.tell("started", fmt.Sprintf("pid %d", p.pid))
 	var since time.Time
 	select {
 	case <-p.ready:
 		since = time.Now()
 		w.latest.Store(p)
-		w.set("ready", p.pid, 0)
-		w.tell("ready", fmt.Sprintf("pid %d", p.pid))
+		w.set(stateReady, p.pid, 0)
+		w.tell(stateReady, fmt.Sprintf("pid %d", p.pid))
 		settle()
 		select {
 		case <-p.over:
@@ -134,6 +145,7 @@ func (w *worker) live(settle func()) time.Duration {
 	case <-p.over:
 	case <-w.h.stop:
 	}
+	w.set(stateEnding, p.pid, pause)
 	w.end(p)
 	if since.IsZero() {
 		return 0
@@ -232,9 +244,9 @@ func (w *worker) tell(state, text string) {
 	})
 }
 
-// set changes the state. Questions wait for a process that is starting, or
-// due after pause, but not for one that failed so often that its pause is
-// longer than restartGrace.
+// set changes the state. pause is how long after its end a process is started
+// again; questions wait for one that is coming, but not if it failed so often
+// that pause is longer than restartGrace.
 func (w *worker) set(state string, pid int, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -243,42 +255,58 @@ func (w *worker) set(state string, pid int, pause time.Duration) {
 		w.state, w.since = state, now
 	}
 	w.pid = pid
-	if state == "restarting" {
+	patient := pause <= restartGrace
+	switch {
+	case state == stateReady:
+		w.due = now.Add(math.MaxInt64) // should it end, this is set anew at once
+	case state == stateEnding && patient:
+		w.due = now.Add(2*killGrace + pause + restartGrace)
+	case state == stateRestarting && patient:
+		w.due = now.Add(pause + restartGrace)
+	case state == stateStarting && patient:
+		w.due = now.Add(restartGrace)
+	default:
 		w.due = now
-		if pause <= restartGrace {
-			w.due = now.Add(pause + restartGrace)
-		}
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
 
-// current gives the process that is ready, nil if there is none. With done
-// not nil it waits for one that is due, until done is closed.
-func (w *worker) current(done <-chan struct{}, wait bool) *process {
-	if p := w.latest.Load(); p != nil && !p.ended.Load() {
-		return p
-	}
-	for wait {
+// noWait is an ended context, for those who do not wait for a process.
+var noWait = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// current gives the process that is ready, nil if there is none. It waits for
+// one that is due until ctx ends.
+func (w *worker) current(ctx context.Context) *process {
+	for {
+		if p := w.latest.Load(); p != nil && !p.ended.Load() {
+			return p
+		}
+		if ctx.Err() != nil || w.h.stopping() {
+			return nil
+		}
 		w.mu.Lock()
 		changed, left := w.changed, time.Until(w.due)
 		w.mu.Unlock()
 		if p := w.latest.Load(); p != nil && !p.ended.Load() {
 			return p
 		}
-		if left <= 0 || w.h.stopping() {
-			break
+		if left <= 0 {
+			return nil
 		}
 		t := time.NewTimer(left)
 		select {
 		case <-changed:
 		case <-t.C:
-		case <-done:
-			wait = false
+		case <-ctx.Done():
+		case <-w.h.stop:
 		}
 		t.Stop()
 	}
-	return nil
 }
 
 // report takes a filter's own report line.
