@@ -58,7 +58,7 @@ func (s *Session) beginMessage() smtp.Reply {
 	m := &message{s: s, spool: spool}
 	m.fixer = mail.NewFixer(spool, mail.Options{Domain: s.name, AddMissing: s.opt.AddMissing, Now: time.Now, NewID: rand.Uint64})
 	if s.filters != nil {
-		m.filter = s.filters.Message(s.ctx, sink{m})
+		m.filter = s.filters.Message(sink{m})
 	}
 	s.tx.message = m
 	return smtp.Reply{}

@@ -26,7 +26,7 @@ type Filters interface {
 	// Message begins to carry a message through the filters that want its
 	// lines; nil if none does. What they return is written to out, by another
 	// goroutine, until Finish or Abort has returned.
-	Message(ctx context.Context, out io.Writer) MessageFilter
+	Message(out io.Writer) MessageFilter
 
 	// SetMessageSize tells the size of the message that commit is asked for.
 	SetMessageSize(n int64)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/routing"
 	"github.com/weirmail/weir/internal/smtp"
 	"github.com/weirmail/weir/internal/trace"
@@ -32,14 +33,8 @@ func (s *Session) proceedRcpt(req *request) smtp.Reply {
 	req.addr = s.complete(req.path.Address)
 	s.facts.RcptTo, s.facts.HasRcpt = req.addr, true
 	res := s.opt.Router.Route(s.ctx, &s.facts)
-	switch res.Verdict {
-	case routing.Accept:
-	case routing.TryLater:
-		r := mustText(451, "", "Temporary failure: <"+req.addr.String()+">")
-		s.refuse("rcpt-to", "", r, res.Cause)
-		return r
-	default:
-		r := mustText(550, "", "Invalid recipient: <"+req.addr.String()+">")
+	if res.Verdict != routing.Accept {
+		r := routeReply(&res, req.addr)
 		s.refuse("rcpt-to", "", r, res.Cause)
 		return r
 	}
@@ -47,4 +42,16 @@ func (s *Session) proceedRcpt(req *request) smtp.Reply {
 		s.tell(trace.Event{Kind: trace.TxEnvelope, Message: s.tx.id, Envelope: e.ID})
 	}
 	return replyRcptOk
+}
+
+// routeReply gives the reply to a recipient that the ruleset does not take: the
+// text of an alias "error:", or ours.
+func routeReply(res *routing.Result, rcpt mail.Address) smtp.Reply {
+	if r, err := smtp.ParseReply(res.Reply); err == nil {
+		return r
+	}
+	if res.Verdict == routing.TryLater {
+		return mustText(451, "", "Temporary failure: <"+rcpt.String()+">")
+	}
+	return mustText(550, "", "Invalid recipient: <"+rcpt.String()+">")
 }

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/weirmail/weir/internal/dns"
+	"github.com/weirmail/weir/internal/mail"
+	"github.com/weirmail/weir/internal/mailflow/filter"
+	"github.com/weirmail/weir/internal/mailflow/listener"
+	"github.com/weirmail/weir/internal/mailflow/queue"
+	"github.com/weirmail/weir/internal/mailflow/routing"
+	"github.com/weirmail/weir/internal/mailflow/session"
+)
+
+// reverseTimeout bounds the look-up of a client's name. A session begins
+// without one rather than late.
+const reverseTimeout = 3 * time.Second
+
+// submissionPort is where a missing Date or Message-ID is added (RFC 6409 s8).
+const submissionPort = 587
+
+// sessionOptions gives what the sessions of a socket share.
+func (s *Server) sessionOptions(sock *listener.Socket) (*session.Options, error) {
+	l := sock.Config
+	tlsConf, err := tlsConfig(l)
+	if err != nil {
+		return nil, err
+	}
+	opt := &session.Options{
+		Hostname: l.Hostname, Hostnames: l.Hostnames, Tag: l.Tag,
+		MaskSource: l.MaskSrc, DSN: !l.NoDSN,
+		AddMissing: sock.Loopback || l.Port == submissionPort, Loopback: sock.Loopback,
+		TLS: l.TLS, TLSConfig: tlsConf, Auth: l.Auth,
+		Limits: s.cfg.SMTP,
+		Router: s.router, Queue: queueAdapter{s.queue}, Sink: s.sink, Log: s.log,
+	}
+	if l.AuthTable != nil {
+		opt.Authenticate = l.AuthTable.Authenticate
+	}
+	if l.Filter != "" {
+		opt.Open = openFilters(s.filters.Chain(l.Filter))
+	}
+	return opt, nil
+}
+
+// session serves one connection.
+func (s *Server) session(ctx context.Context, conn net.Conn, opt *session.Options) {
+	ss := session.New(conn, opt, s.peer(ctx, conn))
+	s.sessions.add(ss)
+	defer s.sessions.remove(ss)
+	ss.Serve(ctx)
+}
+
+// peer finds out the name of a client.
+func (s *Server) peer(ctx context.Context, conn net.Conn) session.Peer {
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return session.Peer{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, reverseTimeout)
+	defer cancel()
+	name, fcrdns := dns.Reverse(ctx, s.opt.Resolver, a.AddrPort().Addr().Unmap())
+	return session.Peer{Rdns: name, Fcrdns: fcrdns}
+}
+
+// openFilters lets sessions see a chain through their own interface.
+func openFilters(c *filter.Chain) session.OpenFilters {
+	return func(id mail.SessionID, f *routing.Facts) session.Filters {
+		return filterAdapter{c.Open(id, f)}
+	}
+}
+
+// filterAdapter makes a filter.Session a session.Filters: the two differ in
+// how they say that there is no message to carry.
+type filterAdapter struct{ *filter.Session }
+
+func (a filterAdapter) Message(out io.Writer) session.MessageFilter {
+	if m := a.Session.Message(out); m != nil {
+		return m
+	}
+	return nil
+}
+
+// queueAdapter makes a queue.Queue a session.Queue.
+type queueAdapter struct{ *queue.Queue }
+
+func (a queueAdapter) Spool(id mail.MessageID) (session.Spool, error) {
+	sp, err := a.Queue.Spool(id)
+	if err != nil {
+		return nil, err
+	}
+	return sp, nil
+}
+
+// routeBounce finds who receives a delivery report.
+func (s *Server) routeBounce(ctx context.Context, _ *mail.Message, rcpt mail.Address) ([]mail.Envelope, error) {
+	return s.router.RouteBounce(ctx, rcpt)
+}
+
+// registry holds the sessions that are served.
+type registry struct {
+	mu       sync.Mutex
+	sessions map[*session.Session]struct{}
+	stopping bool
+}
+
+func (r *registry) add(s *session.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions == nil {
+		r.sessions = make(map[*session.Session]struct{})
+	}
+	r.sessions[s] = struct{}{}
+	if r.stopping {
+		s.Interrupt()
+	}
+}
+
+func (r *registry) remove(s *session.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, s)
+}
+
+func (r *registry) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sessions)
+}
+
+// interrupt tells all sessions, also those that are still to come, that the
+// server is stopping.
+func (r *registry) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopping = true
+	for s := range r.sessions {
+		s.Interrupt()
+	}
+}
+
+// closeAll cuts all sessions off.
+func (r *registry) closeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.sessions {
+		s.Conn().Close()
+	}
+}
+
+// Sessions that wait for their filters for longer than departureAfter are
+// looked at every departureEvery: whether their client is still there. A
+// client that sent everything and shut its writing half, as nc does, looks
+// as if it had left; the wait gives it time for its reply.
+const (
+	departureAfter = 5 * time.Second
+	departureEvery = time.Second
+)
+
+// watchDepartures ends the waits of sessions whose client has left, until ctx
+// ends.
+func (r *registry) watchDepartures(ctx context.Context) {
+	t := time.NewTicker(departureEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			for _, s := range r.waiting(now) {
+				if left(s.Conn()) {
+					s.Departed()
+				}
+			}
+		}
+	}
+}
+
+func (r *registry) waiting(now time.Time) []*session.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var long []*session.Session
+	for s := range r.sessions {
+		if s.Waiting(now) > departureAfter {
+			long = append(long, s)
+		}
+	}
+	return long
+}
+
+// left reports whether the other end of conn is closed or shut for writing,
+// with nothing left to read.
+func left(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	})
+	return gone || err != nil
+}
