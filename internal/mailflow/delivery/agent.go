@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -89,9 +90,9 @@ func (a *Agent) Destination(e *mail.Envelope) string {
 	case e.Local.File != "" || e.Local.Command != "":
 		return "local:" + e.Local.User
 	case act.Method == config.Relay && act.Host != nil:
-		return "relay:" + net.JoinHostPort(act.Host.Host, strconv.Itoa(act.Host.Port))
+		return "relay:" + net.JoinHostPort(strings.ToLower(strings.Trim(act.Host.Host, "[]")), strconv.Itoa(act.Host.Port))
 	case act.Method == config.Relay:
-		return "relay:" + e.Dest.Domain
+		return "relay:" + strings.ToLower(e.Dest.Domain)
 	case act.Method == config.LMTP:
 		return "lmtp:" + act.LMTPDest
 	}

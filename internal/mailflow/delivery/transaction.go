@@ -1,13 +1,10 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
-	"strings"
 
 	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/mail"
@@ -138,7 +135,11 @@ func (x *transaction) run(c *Conn) error {
 	case len(x.rcpts) == 0:
 		return errNobody
 	}
-	x.settle(x.outcome(data))
+	o := x.outcome(data)
+	if data.IsPositive() { // nothing was sent that could be accepted
+		o = Outcome{Status: Deferred, Enhanced: "4.5.0", Remote: x.host, Text: "unexpected reply to DATA: " + o.Text}
+	}
+	x.settle(o)
 	return &refusal{"DATA", data}
 }
 
@@ -164,25 +165,6 @@ func (x *transaction) prepare() {
 		}
 	}
 	x.prune()
-}
-
-// validPath reports whether s can stand between angle brackets without ending
-// them or the line. That it is an address was checked when it came.
-func validPath(s string) bool {
-	quoted := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c < ' ' || c == 0x7f:
-			return false
-		case c == '\\' && quoted:
-			i++
-		case c == '"':
-			quoted = !quoted
-		case !quoted && (c == ' ' || c == '<' || c == '>'):
-			return false
-		}
-	}
-	return s != "" && len(s) <= smtp.MaxPath && !quoted
 }
 
 // envelope sends MAIL, RCPT and DATA and reads their replies. It gives the
@@ -279,169 +261,6 @@ func (x *transaction) answered(i int, reply smtp.Reply) {
 	x.decide(i, o)
 }
 
-// mailParams gives the parameters of MAIL that the server understands.
-func (x *transaction) mailParams() string {
-	m := x.job.Message
-	var b strings.Builder
-	if x.ext.Size {
-		b.WriteString(" SIZE=" + strconv.FormatInt(x.size(), 10))
-	}
-	if m.EightBit && x.ext.EightBit {
-		// Not offered: the message goes as it is, as other servers do
-		// it; converting it would break signatures.
-		b.WriteString(" BODY=8BITMIME")
-	}
-	if x.ext.UTF8 && x.needsUTF8() {
-		b.WriteString(" SMTPUTF8")
-	}
-	if x.ext.DSN {
-		switch m.Ret {
-		case mail.RetFull:
-			b.WriteString(" RET=FULL")
-		case mail.RetHdrs:
-			b.WriteString(" RET=HDRS")
-		}
-		if m.EnvID != "" && isParam(m.EnvID) {
-			b.WriteString(" ENVID=" + m.EnvID)
-		}
-	}
-	return b.String()
-}
-
-func (x *transaction) needsUTF8() bool {
-	if x.job.Message.UTF8 || !isASCII(x.from) {
-		return true
-	}
-	for _, r := range x.rcpts {
-		if !isASCII(r.addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// size gives the size that SIZE declares: exact if all of the message has been
-// read, else without the CR of each line (RFC 1870 s5 allows an estimate).
-func (x *transaction) size() int64 {
-	if x.body.err == io.EOF {
-		all := (*x.body.buf)[:x.body.n]
-		return int64(len(all) + bytes.Count(all, []byte("\n")))
-	}
-	return x.job.Message.Size
-}
-
-// rcptParams gives the parameters of RCPT that the server understands.
-func (x *transaction) rcptParams(e *mail.Envelope) string {
-	if !x.ext.DSN || e.Notify == 0 && e.ORcpt == "" {
-		return ""
-	}
-	var b strings.Builder
-	if e.Notify != 0 {
-		b.WriteString(" NOTIFY=" + notifyWords(e.Notify))
-	}
-	if e.ORcpt != "" && isParam(e.ORcpt) {
-		b.WriteString(" ORCPT=" + e.ORcpt)
-	}
-	return b.String()
-}
-
-func notifyWords(n mail.Notify) string {
-	if n&mail.NotifyNever != 0 {
-		return "NEVER"
-	}
-	var words []string
-	for _, w := range []struct {
-		bit  mail.Notify
-		word string
-	}{{mail.NotifySuccess, "SUCCESS"}, {mail.NotifyFailure, "FAILURE"}, {mail.NotifyDelay, "DELAY"}} {
-		if n&w.bit != 0 {
-			words = append(words, w.word)
-		}
-	}
-	return strings.Join(words, ",")
-}
-
-// isParam reports whether s can stand as the value of a parameter.
-func isParam(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// message sends the message and gives the recipients their outcomes.
-func (x *transaction) message(c *Conn) error {
-	x.step = "the message"
-	if err := x.sendBody(c); err != nil {
-		var p *problem
-		switch {
-		case errors.Is(err, errBareCR):
-			x.settle(Outcome{Status: Failed, Enhanced: "5.6.0", Text: oneLine(err.Error())})
-			return err
-		case errors.As(err, &p): // cannot be read
-			x.settle(outcomeOf(err))
-			return err
-		}
-		// A server that has had enough often says why before it closes.
-		if reply, rerr := c.Reply(c.times.quit); rerr == nil && !reply.IsPositive() {
-			x.settle(x.outcome(reply))
-		}
-		return fmt.Errorf("sending the message: %w", err)
-	}
-	x.dotted = true
-	replies := 1
-	if x.lmtp {
-		replies = len(x.rcpts) // RFC 2033 s4.2
-	}
-	for i := range replies {
-		reply, err := c.Reply(c.times.end)
-		if err != nil {
-			x.prune()
-			return fmt.Errorf("waiting for the reply to the message: %w", err)
-		}
-		if x.lmtp {
-			x.decide(i, x.outcome(reply))
-		} else {
-			x.settle(x.outcome(reply))
-		}
-		if reply.Code() == 421 && i == replies-1 {
-			return &refusal{"the message", reply}
-		}
-	}
-	x.prune()
-	c.sent++
-	return nil
-}
-
-// sendBody sends the message and the final dot, each chunk with one write and
-// the dot with the last.
-func (x *transaction) sendBody(c *Conn) error {
-	buf := wires.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= maxWire {
-			wires.Put(buf)
-		}
-	}()
-	var enc dotEncoder
-	for {
-		chunk, last, err := x.body.next()
-		if err != nil {
-			return err
-		}
-		if *buf, err = enc.append((*buf)[:0], chunk); err != nil {
-			return err
-		}
-		if last {
-			*buf = enc.end(*buf)
-		}
-		if err := c.Write(*buf); err != nil || last {
-			return err
-		}
-	}
-}
-
 // outcome is what a reply means for the recipients that it is about.
 func (x *transaction) outcome(r smtp.Reply) Outcome {
 	o := Outcome{Enhanced: r.Enhanced(), Remote: x.host}
@@ -451,13 +270,19 @@ func (x *transaction) outcome(r smtp.Reply) Outcome {
 		o.Status, class, o.DSN = Delivered, "2", x.ext.DSN
 	case 5:
 		o.Status, class = Failed, "5"
-	default: // 4xx, or a 3xx where none belongs
+	case 4:
 		o.Status = Deferred
+	default: // a 3xx where none belongs
+		o.Status, o.Enhanced = Deferred, "4.5.0"
 	}
 	if o.Enhanced == "" || o.Enhanced[:1] != class {
 		o.Enhanced = class + ".0.0"
 	}
-	o.Text = oneLine(strings.TrimSpace(fmt.Sprintf("%d %s %s", r.Code(), r.Enhanced(), r.Text())))
+	text := strconv.Itoa(r.Code())
+	if r.Enhanced() != "" {
+		text += " " + r.Enhanced()
+	}
+	o.Text = oneLine(text + " " + r.Text())
 	return o
 }
 
