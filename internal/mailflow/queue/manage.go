@@ -8,8 +8,8 @@ import (
 	"github.com/weirmail/weir/internal/mail"
 )
 
-// List gives a page of the queue. The next page begins after the last
-// envelope of this one: Filter.After.
+// List gives a page of the queue. The next page begins after the Position of
+// its last Item.
 func (q *Queue) List(ctx context.Context, f Filter) ([]Item, error) {
 	return q.st.List(ctx, f)
 }

@@ -73,8 +73,8 @@ type Store interface {
 	// after now if there are more, zero if nothing waits.
 	Claim(ctx context.Context, now time.Time, limit int) ([]Claimed, time.Time, error)
 
-	// List gives up to f.Max() envelopes, ordered so that those of one message
-	// follow each other and that f.After continues where a page ended.
+	// List gives up to f.Max() envelopes, those of one message one after the
+	// other. f.After continues where a page ended.
 	List(ctx context.Context, f Filter) ([]Item, error)
 
 	// Count counts the queue.
@@ -206,10 +206,10 @@ const (
 
 // Filter chooses what List gives. Zero fields choose everything.
 type Filter struct {
-	Ref   Ref             // only this message or envelope
-	Held  bool            // only held ones
-	After mail.EnvelopeID // only ids that come after this one in the listing: the last of the page before
-	Limit int             // at most so many; DefaultList if zero, at most MaxList
+	Ref   Ref    // only this message or envelope
+	Held  bool   // only held ones
+	After uint64 // only what comes after the Item with this Position
+	Limit int    // at most so many; DefaultList if zero, at most MaxList
 }
 
 // The number of envelopes that one List gives.
@@ -231,7 +231,8 @@ func (f Filter) Max() int {
 type Item struct {
 	Message  *mail.Message
 	Envelope *mail.Envelope
-	Claimed  bool // being worked on, or about to be
+	Claimed  bool   // being worked on, or about to be
+	Position uint64 // place in the whole listing, for Filter.After
 }
 
 // Counts are the numbers that the queue shows of itself.

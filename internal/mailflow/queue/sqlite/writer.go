@@ -1,0 +1,321 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weirmail/weir/internal/mail"
+	"github.com/weirmail/weir/internal/mailflow/queue"
+)
+
+// maxGroup bounds the requests that share a transaction.
+const maxGroup = 512
+
+// request is a change that waits for the writer.
+type request struct {
+	// run makes the change. An error after the first statement undoes the
+	// whole transaction; one that is a refusal comes before.
+	run  func(*writer) error
+	done chan error
+	err  error
+}
+
+// refusal is an error of a request that has changed nothing.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// claim is what the writer knows of a claimed envelope.
+type claim struct {
+	fence uint64
+	seq   int64
+}
+
+// writer is the goroutine that writes, and what belongs to it alone.
+type writer struct {
+	s    *Store
+	c    *conn
+	st   statements
+	reqs chan *request
+	gone chan struct{} // the goroutine has ended
+
+	seq    int64  // of the next message
+	fence  uint64 // of the last claim
+	claims map[mail.EnvelopeID]claim
+	undo   []undo           // what to do to claims if the transaction fails
+	files  []mail.MessageID // bodies to unlink after the transaction
+	stored []*body          // bodies that belong to rows after it
+
+	// torn says that a transaction failed while it was committed. Its end
+	// may be in the log on disk, and would be found after a crash unless
+	// something is written over it.
+	torn bool
+}
+
+type undo struct {
+	id   mail.EnvelopeID
+	had  claim
+	none bool
+}
+
+// statements are those that the writer has prepared.
+type statements struct {
+	begin, commit, rollback          *stmt
+	reserve, touch                   *stmt
+	addMessage, addEnvelope          *stmt
+	dropEnvelope, dropMessage        *stmt
+	deferEnvelope                    *stmt
+	due, nextDue, claim              *stmt
+	find, ids, files                 *stmt
+	removeRange, removeMessages      *stmt
+	retryRange, holdRange, freeRange *stmt
+	chunk                            *stmt
+}
+
+func newWriter(s *Store, c *conn) *writer {
+	return &writer{
+		s: s, c: c,
+		reqs:   make(chan *request, maxGroup),
+		gone:   make(chan struct{}),
+		claims: make(map[mail.EnvelopeID]claim),
+		fence:  1, // 1 is that of new messages
+	}
+}
+
+// start prepares what the goroutine needs, and starts it.
+func (w *writer) start() error {
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	last, err := w.c.number("SELECT max(seq) FROM message")
+	if err != nil {
+		return err
+	}
+	w.seq = last + 1
+	go w.loop()
+	return nil
+}
+
+func (w *writer) prepare() error {
+	var errs []error
+	for _, p := range []struct {
+		st  **stmt
+		sql string
+	}{
+		{&w.st.begin, "BEGIN IMMEDIATE"},
+		{&w.st.commit, "COMMIT"},
+		{&w.st.rollback, "ROLLBACK"},
+		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value, (SELECT value FROM meta WHERE name = 'key')"},
+		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
+		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+		{&w.st.dropEnvelope, "DELETE FROM envelope WHERE seq = ?"},
+		{&w.st.dropMessage, fmt.Sprintf("DELETE FROM message WHERE seq = ?1 AND NOT EXISTS "+
+			"(SELECT 1 FROM envelope WHERE seq BETWEEN ?1<<%d AND (?1<<%d)|%d) RETURNING body IS NULL, id", envelopeBits, envelopeBits, envelopeMask)},
+		{&w.st.deferEnvelope, fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN ?2 ELSE %d END, "+
+			"next = ?2, attempts = ?3, warned = ?4, last_err = ?5 WHERE seq = ?1", dueHeld)},
+		{&w.st.due, selectItems + " WHERE e.due <= ?1 ORDER BY e.due LIMIT ?2"},
+		{&w.st.nextDue, fmt.Sprintf("SELECT min(due) FROM envelope WHERE due < %d", dueClaimed)},
+		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d WHERE seq = ?1", dueClaimed)},
+		{&w.st.find, "SELECT seq FROM message WHERE id = ?1"},
+		{&w.st.ids, "SELECT seq, id FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
+		{&w.st.files, "SELECT id FROM message WHERE seq BETWEEN ?1 AND ?2 AND body IS NULL AND " + noEnvelopes},
+		{&w.st.removeRange, "DELETE FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
+		{&w.st.removeMessages, "DELETE FROM message WHERE seq BETWEEN ?1 AND ?2 AND " + noEnvelopes},
+		{&w.st.retryRange, fmt.Sprintf("UPDATE envelope SET due = ?3, next = ?3 WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
+		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, due = CASE due WHEN %d THEN due ELSE %d END "+
+			"WHERE seq BETWEEN ?1 AND ?2 AND held = 0 AND ?3 IS NOT NULL", dueClaimed, dueHeld)},
+		{&w.st.freeRange, fmt.Sprintf("UPDATE envelope SET held = 0, next = ?3, due = CASE due WHEN %d THEN due ELSE ?3 END "+
+			"WHERE seq BETWEEN ?1 AND ?2 AND held = 1", dueClaimed)},
+		{&w.st.chunk, "SELECT max(seq) FROM (SELECT seq FROM envelope WHERE seq >= ?1 ORDER BY seq LIMIT ?2)"},
+	} {
+		var err error
+		*p.st, err = w.c.prepare(p.sql)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+var noEnvelopes = fmt.Sprintf("NOT EXISTS (SELECT 1 FROM envelope WHERE envelope.seq BETWEEN message.seq<<%d AND (message.seq<<%d)|%d)",
+	envelopeBits, envelopeBits, envelopeMask)
+
+// submit has the writer run a change and waits until it is durable. Once it
+// was handed over it is not given up when ctx ends: its outcome would be
+// unknown.
+func (s *Store) submit(ctx context.Context, run func(*writer) error) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	s.submits.Add(1)
+	s.mu.Unlock()
+	defer s.submits.Done()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &request{run: run, done: make(chan error, 1)}
+	select {
+	case s.w.reqs <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-r.done
+}
+
+// end lets the goroutine do what waits for it, and ends it. Nobody submits
+// any more.
+func (w *writer) end() {
+	close(w.reqs)
+	<-w.gone
+}
+
+func (w *writer) loop() {
+	defer close(w.gone)
+	var group []*request
+	for first := range w.reqs {
+		group = append(group[:0], first)
+	gather:
+		for len(group) < maxGroup {
+			select {
+			case r, ok := <-w.reqs:
+				if !ok {
+					break gather
+				}
+				group = append(group, r)
+			default:
+				break gather
+			}
+		}
+		w.write(group)
+		clear(group)
+	}
+}
+
+// write makes the changes of a group durable in one transaction. If that
+// fails, each is tried by itself, so that only those fail that must.
+func (w *writer) write(group []*request) {
+	err := w.transact(group)
+	if err != nil && len(group) > 1 && !errors.Is(err, queue.ErrInDoubt) {
+		for _, r := range group {
+			w.answer([]*request{r}, w.transact([]*request{r}))
+		}
+		return
+	}
+	w.answer(group, err)
+}
+
+func (w *writer) answer(group []*request, err error) {
+	for _, r := range group {
+		if err != nil {
+			r.done <- err
+			continue
+		}
+		r.done <- r.err
+	}
+}
+
+// transact runs a group in one transaction. The errors of single requests,
+// refusals, are left in them; any other error means that nothing of the group
+// was stored, or with queue.ErrInDoubt that this is not known.
+func (w *writer) transact(group []*request) error {
+	w.undo, w.files, w.stored = w.undo[:0], w.files[:0], w.stored[:0]
+	if _, err := w.st.begin.exec(); err != nil {
+		return w.s.explain(err)
+	}
+	err := w.run(group)
+	if err == nil {
+		if _, err = w.st.commit.exec(); err == nil {
+			w.torn = false
+			w.committed()
+			return nil
+		}
+		w.torn = true
+	}
+	w.rollback()
+	err = w.s.explain(err)
+	if w.torn && !errors.Is(err, queue.ErrNoSpace) {
+		if again := w.mend(); again != nil {
+			return fmt.Errorf("%w: %w (and then: %w)", queue.ErrInDoubt, err, again)
+		}
+	}
+	return err
+}
+
+func (w *writer) run(group []*request) error {
+	if w.torn {
+		if _, err := w.st.touch.exec(); err != nil {
+			return err
+		}
+	}
+	for _, r := range group {
+		r.err = nil
+		err := r.run(w)
+		var refused refusal
+		if errors.As(err, &refused) {
+			r.err = refused.error
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollback undoes the transaction, in memory too. That it fails does not
+// matter: SQLite has then ended the transaction itself.
+func (w *writer) rollback() {
+	_, _ = w.st.rollback.exec()
+	for i := len(w.undo) - 1; i >= 0; i-- {
+		u := w.undo[i]
+		if u.none {
+			delete(w.claims, u.id)
+		} else {
+			w.claims[u.id] = u.had
+		}
+	}
+}
+
+// mend writes over the end of a transaction that failed while it was
+// committed, so that a crash cannot bring it back. Only then is it certain
+// that it did not happen.
+func (w *writer) mend() error {
+	if _, err := w.st.begin.exec(); err != nil {
+		return err
+	}
+	_, err := w.st.touch.exec()
+	if err == nil {
+		_, err = w.st.commit.exec()
+	}
+	if err != nil {
+		_, _ = w.st.rollback.exec()
+		return err
+	}
+	w.torn = false
+	return nil
+}
+
+// committed does what follows a transaction.
+func (w *writer) committed() {
+	for _, b := range w.stored {
+		b.adopted()
+	}
+	if len(w.files) > 0 {
+		ids := append([]mail.MessageID(nil), w.files...)
+		w.s.background.Go(func() { w.s.unlink(ids) })
+	}
+}
+
+// setClaim and endClaim change claims so that rollback can undo it.
+func (w *writer) setClaim(id mail.EnvelopeID, c claim) {
+	had, ok := w.claims[id]
+	w.undo = append(w.undo, undo{id, had, !ok})
+	w.claims[id] = c
+}
+
+func (w *writer) endClaim(id mail.EnvelopeID) {
+	if had, ok := w.claims[id]; ok {
+		w.undo = append(w.undo, undo{id: id, had: had})
+		delete(w.claims, id)
+	}
+}
