@@ -107,6 +107,7 @@ type Listener struct {
 	Tag       string
 	MaskSrc   bool
 	NoDSN     bool
+	BareLF    bool // bare-lf: for people who type into the listener
 	PKI       []*PKI
 	TLS       TLSMode
 	Auth      AuthMode

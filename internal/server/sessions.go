@@ -35,7 +35,7 @@ func (s *Server) sessionOptions(sock *listener.Socket) (*session.Options, error)
 	opt := &session.Options{
 		Hostname: l.Hostname, Hostnames: l.Hostnames, Tag: l.Tag,
 		MaskSource: l.MaskSrc, DSN: !l.NoDSN,
-		AddMissing: sock.Loopback || l.Port == submissionPort, Loopback: sock.Loopback,
+		AddMissing: sock.Loopback || l.Port == submissionPort, BareLF: l.BareLF,
 		TLS: l.TLS, TLSConfig: tlsConf, Auth: l.Auth,
 		Limits: s.cfg.SMTP,
 		Router: s.router, Queue: queueAdapter{s.queue}, Sink: s.sink, Log: s.log,

@@ -75,10 +75,14 @@ func attrs(a []slog.Attr, e *Event) []slog.Attr {
 	} else if e.Message != 0 {
 		str("message", e.Message.String())
 	}
-	str("filter", e.Filter)
+	filterKey, destKey := "filter", "listener"
+	if e.Kind == DeliveryResult {
+		filterKey, destKey = "action", "host"
+	}
+	str(filterKey, e.Filter)
 	str("phase", e.Phase)
 	str("source", e.Src)
-	str("listener", e.Dest)
+	str(destKey, e.Dest)
 	if e.Kind == LinkConnect {
 		a = append(a, slog.String("rdns", e.Rdns), slog.String("fcrdns", e.Fcrdns))
 	}

@@ -42,7 +42,7 @@ type Options struct {
 	MaskSource bool // leave the client out of the trace header
 	DSN        bool // offer DSN (RFC 3461)
 	AddMissing bool // add Date and Message-ID where a message lacks them
-	Loopback   bool // the listener's address is this machine's own
+	BareLF     bool // take LF alone as line end from a client that begins so; see typedLines
 
 	TLS       config.TLSMode
 	TLSConfig *tls.Config // nil without TLS
@@ -107,6 +107,11 @@ var (
 func New(conn net.Conn, opt *Options, peer Peer) *Session {
 	s := &Session{opt: opt, conn: conn, id: newID(), name: opt.Hostname}
 	s.in = newInput(conn, s.expired)
+	if opt.BareLF {
+		// What was expanded waits in memory, not in the socket.
+		s.in.reader.WaitReadable = nil
+		s.in.reader.Reset(&typedLines{src: s.in})
+	}
 	s.out.w = conn
 	s.facts = routing.Facts{Rdns: peer.Rdns, Fcrdns: peer.Fcrdns == "pass", Tag: opt.Tag}
 	s.learnAddresses()
