@@ -34,12 +34,12 @@ func (h *Host) newChain(f *config.Filter) *Chain {
 	c := &Chain{h: h}
 	switch {
 	case f == nil:
-	case len(f.Chain) > 0:
+	case f.Proc != nil || f.Builtin != nil:
+		c.add(f, nil)
+	default:
 		for i := range f.Chain {
 			c.add(f.Chain[i].Filter, f.Chain[i].When)
 		}
-	default:
-		c.add(f, nil)
 	}
 	for _, p := range c.procs {
 		known := false

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -19,7 +20,9 @@ type spool struct {
 	mu     sync.Mutex
 	mem    *[]byte  // nil until the first line
 	file   *os.File // unlinked
-	rd, wr int64    // part of file that is not taken yet
+	rd     int64    // where the first of blocks begins in file
+	blocks []int    // sizes of what was spilled and not taken; whole lines each
+	wr     int64    // where the last ends
 	total  int64    // bytes of the message so far
 	ended  bool     // all of the message is in
 	closed bool     // nobody takes any more; what is added is dropped
@@ -65,6 +68,7 @@ func (s *spool) spill() error {
 		return err
 	}
 	s.wr += int64(len(*s.mem))
+	s.blocks = append(s.blocks, len(*s.mem))
 	*s.mem = (*s.mem)[:0]
 	return nil
 }
@@ -77,7 +81,7 @@ func (s *spool) signal() {
 	}
 }
 
-// take gives what comes next and whether that is the end. It gives nothing if
+// take gives what comes next, in whole lines, and whether that is the end. It gives nothing if
 // nothing is there. The buffer, never nil, is the caller's, who brings it back
 // with the next call (nil at first) or to putBuffer.
 func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
@@ -90,31 +94,30 @@ func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
 	switch {
 	case s.err != nil:
 		return buf, false, s.err
-	case s.rd < s.wr:
+	case len(s.blocks) > 0:
 		err = s.takeFile(buf)
 	case s.mem != nil:
 		buf, s.mem = s.mem, buf
 		*s.mem = (*s.mem)[:0]
 	}
-	return buf, s.ended && s.rd == s.wr && (s.mem == nil || len(*s.mem) == 0), err
+	return buf, s.ended && len(s.blocks) == 0 && (s.mem == nil || len(*s.mem) == 0), err
 }
 
-// takeFile moves the next part of the file into buf; mu is held, but not
+// takeFile moves the next block of the file into buf; mu is held, but not
 // while reading: only take moves rd, and spill writes at wr and behind.
 func (s *spool) takeFile(buf *[]byte) error {
-	n := min(s.wr-s.rd, spoolMemory)
-	*buf = append(*buf, zeroes[:n]...)
+	n := s.blocks[0]
+	*buf = slices.Grow(*buf, n)[:n]
 	f, rd := s.file, s.rd
 	s.mu.Unlock()
 	_, err := f.ReadAt(*buf, rd)
 	s.mu.Lock()
-	if s.rd += n; s.rd == s.wr {
-		s.rd, s.wr = 0, 0
+	s.blocks = s.blocks[1:]
+	if s.rd += int64(n); len(s.blocks) == 0 {
+		s.rd, s.wr, s.blocks = 0, 0, nil // all is taken: the file begins anew
 	}
 	return err
 }
-
-var zeroes [spoolMemory]byte
 
 // close drops what is left. Nobody takes any more.
 func (s *spool) close() {

@@ -74,6 +74,7 @@ func play(role string, args []string) {
 			p.record(string(line))
 		}
 		if p.in.Buffered() == 0 {
+			p.deal()
 			p.out.Flush()
 		}
 	}
@@ -217,16 +218,22 @@ func (p *player) misbehave(sid, tok, ok string) bool {
 	return true
 }
 
-// shuffle keeps answers and gives them in random order.
+// shuffle keeps answers until there are many or nothing else is to be read.
 func (p *player) shuffle(ok string) {
 	p.held[""] = append(p.held[""], ok)
-	if all := p.held[""]; len(all) >= 64 || p.in.Buffered() == 0 {
-		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		for _, l := range all {
-			p.say("%s", l)
-		}
-		p.held[""] = nil
+	if len(p.held[""]) >= 64 {
+		p.deal()
 	}
+}
+
+// deal gives the answers that were kept, in random order.
+func (p *player) deal() {
+	all := p.held[""]
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for _, l := range all {
+		p.say("%s", l)
+	}
+	delete(p.held, "")
 }
 
 func (p *player) dataline(sid, tok, line string) {
