@@ -123,10 +123,14 @@ func readFile(path string) (*snapshot, stamp, error) {
 	return s, stampOf(fi), err
 }
 
+// blanks are the bytes that separate words in a table file.
+const blanks = " \t\r\v\f"
+
 // fileParser collects the entries of one file.
 type fileParser struct {
 	kind    kind
 	entries []entry
+	more    []string // value of the last entry with its continuation lines
 }
 
 type kind uint8
@@ -143,10 +147,11 @@ func parseFile(path, text string) (*snapshot, error) {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
-		if err := p.line(strings.TrimRight(line, "\r\n"), n); err != nil {
+		if err := p.line(strings.TrimSuffix(line, "\n"), n); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
 		}
 	}
+	p.join()
 	for _, e := range p.entries {
 		if p.kind == kindMapping && e.Value == "" {
 			return nil, fmt.Errorf("%s:%d: key %q has no value", path, e.line, e.Key)
@@ -160,19 +165,19 @@ func (p *fileParser) line(raw string, n int) error {
 	if strings.IndexByte(raw, 0) >= 0 {
 		return errors.New("NUL byte in a table file")
 	}
-	text := strings.TrimSpace(raw)
-	if p.kind == kindUnknown && strings.HasPrefix(text, "#") && strings.TrimSpace(text[1:]) == "@list" {
+	text := strings.Trim(raw, blanks)
+	if p.kind == kindUnknown && strings.HasPrefix(text, "#") && strings.Trim(text[1:], blanks) == "@list" {
 		p.kind = kindList
 	}
 	text = cutComment(text)
 	if text == "" {
 		return nil
 	}
-	if (raw[0] == ' ' || raw[0] == '\t') && p.continues(text) {
-		last := &p.entries[len(p.entries)-1]
-		last.Value = strings.TrimSpace(last.Value + " " + text)
+	if strings.IndexByte(blanks, raw[0]) >= 0 && p.continues(text) {
+		p.more = append(p.more, text)
 		return nil
 	}
+	p.join()
 	key, value, split := splitEntry(text)
 	if p.kind == kindUnknown {
 		p.kind = kindList
@@ -191,24 +196,33 @@ func (p *fileParser) line(raw string, n int) error {
 		return fmt.Errorf("no key before %q", value)
 	}
 	p.entries = append(p.entries, entry{Pair{key, value}, n})
+	p.more = append(p.more[:0], value)
 	return nil
+}
+
+// join gives the last entry all lines of its value.
+func (p *fileParser) join() {
+	if len(p.more) > 1 {
+		p.entries[len(p.entries)-1].Value = strings.TrimLeft(strings.Join(p.more, " "), " ")
+	}
+	p.more = p.more[:0]
 }
 
 // continues reports whether an indented line belongs to the entry before it.
 // aliases(5) says that all do; table(5) allows entries to be indented. What
 // both agree on is a list of recipients that is not finished.
 func (p *fileParser) continues(text string) bool {
-	if p.kind != kindMapping || len(p.entries) == 0 {
+	if len(p.more) == 0 {
 		return false
 	}
-	last := p.entries[len(p.entries)-1].Value
+	last := p.more[len(p.more)-1]
 	return last == "" || strings.HasSuffix(last, ",") || strings.HasPrefix(text, ",")
 }
 
 // splitEntry cuts a line at the white space or colon after its key. Colons
 // of an address belong to the key, so that "::1 localhost" needs no quoting.
 func splitEntry(text string) (key, value string, split bool) {
-	end := strings.IndexAny(text, " \t")
+	end := strings.IndexAny(text, blanks)
 	word := text
 	if end >= 0 {
 		word = text[:end]
@@ -223,7 +237,7 @@ func splitEntry(text string) (key, value string, split bool) {
 	if word == text {
 		return text, "", false
 	}
-	return word, strings.TrimLeft(text[len(word):], " \t:"), true
+	return word, strings.TrimLeft(text[len(word):], blanks+":"), true
 }
 
 // cutComment drops a comment: "#" at the start of a line, or after white
@@ -234,8 +248,8 @@ func cutComment(text string) string {
 		switch c := text[i]; {
 		case c == '"':
 			quoted = !quoted
-		case c == '#' && (i == 0 || !quoted && (text[i-1] == ' ' || text[i-1] == '\t')):
-			return strings.TrimRight(text[:i], " \t")
+		case c == '#' && (i == 0 || !quoted && strings.IndexByte(blanks, text[i-1]) >= 0):
+			return strings.TrimRight(text[:i], blanks)
 		}
 	}
 	return text
