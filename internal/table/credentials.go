@@ -39,7 +39,7 @@ func (t *Table) Authenticate(user, password string) (bool, error) {
 // CheckCredentials reports the first entry whose value is not a hash that
 // Authenticate knows. It does not repeat the value: it may be a password.
 func (t *Table) CheckCredentials() error {
-	return t.check(func(p Pair) (string, error) { return p.Key, checkHash(p.Value) })
+	return t.check("credentials", func(p Pair) (string, error) { return p.Key, checkHash(p.Value) })
 }
 
 func (s *snapshot) pickDummy() string {
@@ -115,7 +115,7 @@ func ParseUserinfo(s string) (Userinfo, error) {
 
 // CheckUserinfo reports the first entry whose value is not "uid:gid:home".
 func (t *Table) CheckUserinfo() error {
-	return t.check(func(p Pair) (string, error) {
+	return t.check("userinfo", func(p Pair) (string, error) {
 		_, err := ParseUserinfo(p.Value)
 		return p.Value, err
 	})

@@ -92,6 +92,11 @@ func (t *Table) refresh(now int64) {
 	}
 	t.stamp = st
 	t.data.Store(s)
+	for _, check := range t.checks {
+		if err := t.checkSnapshot(s, check); err != nil {
+			t.log.Warn("table has an entry that counts for nothing", "table", t.name, "err", err)
+		}
+	}
 	t.log.Info("table read again", "table", t.name, "file", t.path, "entries", len(s.entries))
 }
 

@@ -74,7 +74,7 @@ func (t *Table) MatchDomain(name string) bool {
 
 // CheckDomain reports the first entry that cannot be a domain. "<unknown>",
 // which stands for a client without a name, can be one.
-func (t *Table) CheckDomain() error { return t.checkKeys(checkDomain) }
+func (t *Table) CheckDomain() error { return t.checkKeys("domain", checkDomain) }
 
 func checkDomain(s string) error {
 	if s == "<unknown>" {
@@ -188,7 +188,7 @@ func (t *Table) MatchMailAddr(a mail.Address) bool {
 
 // CheckMailAddr reports the first entry that cannot be an address.
 func (t *Table) CheckMailAddr() error {
-	return t.checkKeys(func(s string) error {
+	return t.checkKeys("mailaddr", func(s string) error {
 		if s == "" {
 			return errors.New("not an address: it is empty")
 		}
@@ -227,7 +227,7 @@ func (t *Table) MatchRegexp(s string) bool {
 
 // CheckRegexp reports the first entry that is not a regular expression.
 func (t *Table) CheckRegexp() error {
-	return t.checkKeys(func(s string) error {
+	return t.checkKeys("regexp", func(s string) error {
 		_, err := compile(s)
 		return err
 	})

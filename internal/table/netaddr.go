@@ -65,7 +65,7 @@ func (t *Table) MatchNetAddr(a netip.Addr) bool {
 // CheckNetAddr reports the first entry that is neither address nor network.
 // "local", which stands for the local socket, counts as an address.
 func (t *Table) CheckNetAddr() error {
-	return t.checkKeys(func(s string) error {
+	return t.checkKeys("netaddr", func(s string) error {
 		if fold(s) == "local" {
 			return nil
 		}
@@ -76,7 +76,7 @@ func (t *Table) CheckNetAddr() error {
 
 // CheckAddr reports the first entry that is not a single address.
 func (t *Table) CheckAddr() error {
-	return t.checkKeys(func(s string) error {
+	return t.checkKeys("addr", func(s string) error {
 		if p, err := parseNet(s); err != nil || !p.IsSingleIP() {
 			return errors.New("not an address; expected 192.0.2.1 or 2001:db8::1")
 		}

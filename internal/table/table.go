@@ -40,10 +40,14 @@ type Table struct {
 	delim byte
 
 	data    atomic.Pointer[snapshot]
-	checkAt atomic.Int64 // unix time in ns before which the file is not looked at
-	mu      sync.Mutex   // held by the goroutine that looks at the file
-	stamp   stamp        // state of the file at the last attempt to read it; guarded by mu
+	checkAt atomic.Int64         // unix time in ns before which the file is not looked at
+	mu      sync.Mutex           // held by the goroutine that looks at the file
+	stamp   stamp                // state of the file at the last attempt to read it; guarded by mu
+	checks  map[string]checkFunc // made when the configuration was loaded; guarded by mu
 }
+
+// checkFunc says what is wrong with an entry, and with which part of it.
+type checkFunc func(Pair) (string, error)
 
 // entry is one line of a table, as written.
 type entry struct {
@@ -180,9 +184,22 @@ func (e *EntryError) Error() string {
 // Unwrap gives the fault alone.
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// check calls f with each entry and reports the first that it refuses.
-func (t *Table) check(f func(Pair) (string, error)) error {
-	for i, e := range t.current().entries {
+// check calls f with each entry and reports the first that it refuses. A file
+// is checked so again whenever it is read again; kind names the check.
+func (t *Table) check(kind string, f checkFunc) error {
+	if t.path != "" {
+		t.mu.Lock()
+		if t.checks == nil {
+			t.checks = map[string]checkFunc{}
+		}
+		t.checks[kind] = f
+		t.mu.Unlock()
+	}
+	return t.checkSnapshot(t.current(), f)
+}
+
+func (t *Table) checkSnapshot(s *snapshot, f checkFunc) error {
+	for i, e := range s.entries {
 		if at, err := f(e.Pair); err != nil {
 			return &EntryError{Index: i, Entry: at, Path: t.path, Line: e.line, Err: err}
 		}
@@ -191,8 +208,8 @@ func (t *Table) check(f func(Pair) (string, error)) error {
 }
 
 // checkKeys is check for tables whose keys carry the meaning.
-func (t *Table) checkKeys(f func(string) error) error {
-	return t.check(func(p Pair) (string, error) { return p.Key, f(p.Key) })
+func (t *Table) checkKeys(kind string, f func(string) error) error {
+	return t.check(kind, func(p Pair) (string, error) { return p.Key, f(p.Key) })
 }
 
 // fold gives s with its ASCII letters in lower case; it allocates only if s
