@@ -21,8 +21,8 @@ build: ## build bin/weir
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
 	@ln -sf weir bin/sendmail
 
-run: build ## run the server of etc/quickstart.conf on 127.0.0.1:2525, below run/
-	@scripts/run.sh "$(RUN)"
+run: build ## run etc/quickstart.conf on 127.0.0.1:2525 (SCRIPT=your.py: your filter)
+	@scripts/run.sh "$(RUN)" $(SCRIPT)
 
 test: deps check ## everything: what the tests need, then "make check"
 

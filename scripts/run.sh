@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the quickstart: run.sh DIR. Everything that it makes is below DIR.
+# Run the quickstart: run.sh DIR [SCRIPT]. Everything that it makes is below DIR.
 set -eu
 dir=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -8,11 +8,15 @@ mkdir -p "$dir"
 cat <<EOT
 weir listens on 127.0.0.1:2525. Type a mail into it:
 
-    nc -C localhost 2525
+    nc localhost 2525
 
-A mail to $user@localhost arrives in $dir/mail/$user/new; the log follows
-here. Ctrl-C ends it.
+A mail to $user@localhost arrives in $dir/mail/$user/new. The log follows
+here; bin/weir filter list -q $dir/queue, in another terminal, asks the server.
+Ctrl-C ends it.
 
 EOT
-exec "$here/bin/weir" run -c "$here/etc/quickstart.conf" -D "dir=$dir" -D "user=$user" -D "home=$here" \
-	-D "uid=$(id -u)" -D "gid=$(id -g)"
+if [ $# -gt 1 ]; then
+	set -- "$1" -D "script=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")"
+fi
+shift
+exec "$here/bin/weir" run -c "$here/etc/quickstart.conf" -D "dir=$dir" -D "user=$user" -D "home=$here" "$@"

@@ -148,6 +148,7 @@ func TestListen(t *testing.T) {
 		{"listen on eth0 smtps pki a.test", Listener{Interface: "eth0", Port: 465, TLS: TLSImplicit}},
 		{"listen on eth0 port smtps", Listener{Interface: "eth0", Port: 465}},
 		{"listen on eth0 port smtp filter { f, g }", Listener{Interface: "eth0", Port: 25, Filter: "<chain 1>"}},
+		{"listen on lo bare-lf", Listener{Interface: "lo", Port: 25, BareLF: true}},
 		{"listen on socket filter f mask-src no-dsn tag " + strings.Repeat("t", 32),
 			Listener{Socket: true, Filter: "f", MaskSrc: true, NoDSN: true, Tag: strings.Repeat("t", 32)}},
 	} {

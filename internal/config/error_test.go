@@ -128,7 +128,7 @@ func TestErrors(t *testing.T) {
 		{"listen lo", `1:8: found "lo", expected "on"`},
 		{"listen on", `1:10: found end of line, expected an interface, an address, a name or socket`},
 		{"listen on tls", `1:11: found "tls", expected an interface, an address, a name or socket; tls is a word of the grammar, as a name it needs quotes`},
-		{"listen on lo prt 25", `1:14: found "prt", expected one of: auth, auth-optional, filter, hostname, hostnames, inet4, inet6, mask-src, no-dsn, pki, port, smtps, tag, tls, tls-require, end of line (did you mean "port"?)`},
+		{"listen on lo prt 25", `1:14: found "prt", expected one of: auth, auth-optional, bare-lf, filter, hostname, hostnames, inet4, inet6, mask-src, no-dsn, pki, port, smtps, tag, tls, tls-require, end of line (did you mean "port"?)`},
 		{"listen on lo port 65536", `1:19: found "65536", expected one of: a port from 0 to 65535, smtp, smtps, submission, submissions`},
 		{"listen on lo port 25 port 26", `1:22: "port" stands twice in one directive`},
 		{"listen on lo tag " + strings.Repeat("t", 33), `1:18: found "` + strings.Repeat("t", 33) + `", expected a tag of 1 to 32 bytes`},

@@ -20,6 +20,7 @@ var socketOptions = map[string]func(*parser, *Listener){
 var listenOptions = map[string]func(*parser, *Listener){
 	"auth":          func(p *parser, l *Listener) { p.listenAuth(l, AuthRequire) },
 	"auth-optional": func(p *parser, l *Listener) { p.listenAuth(l, AuthOptional) },
+	"bare-lf":       func(_ *parser, l *Listener) { l.BareLF = true },
 	"filter":        (*parser).listenFilter,
 	"hostname":      func(p *parser, l *Listener) { l.Hostname = p.host("the name to greet with") },
 	"hostnames":     func(p *parser, l *Listener) { l.Hostnames = p.operand(useHostnames) },

@@ -96,6 +96,7 @@ const queueMode = 0o711
 
 // build makes the stages, from the end of the mail's way to its beginning.
 func (s *Server) build(ctx context.Context) (err error) {
+	s.cfg.SetLogger(s.log)
 	dir := s.cfg.Queue.Path
 	if err := os.MkdirAll(dir, queueMode); err != nil {
 		return fmt.Errorf("queue path: %w", err)
