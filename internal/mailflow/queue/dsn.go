@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/delivery"
@@ -78,7 +79,7 @@ func (d *dsn) header(b *bufio.Writer, boundary string) {
 	}[d.action]
 	fmt.Fprintf(b, "Date: %s\n", d.now.Format(time.RFC1123Z))
 	fmt.Fprintf(b, "From: Mail Delivery System <Mailer-Daemon@%s>\n", d.hostname)
-	fmt.Fprintf(b, "To: <%s>\n", clean(d.msg.Sender.String(), d.msg.UTF8))
+	fmt.Fprintf(b, "To: <%s>\n", d.address(d.msg.Sender))
 	fmt.Fprintf(b, "Subject: %s\n", subject)
 	fmt.Fprintf(b, "Message-ID: <%v.%d@%s>\n", d.id, d.now.Unix(), d.hostname)
 	fmt.Fprintf(b, "Auto-Submitted: auto-replied\n") // RFC 3834 s5
@@ -124,7 +125,7 @@ func (d *dsn) text(b *bufio.Writer) {
 			"mail system that sends no reports of this kind.\n")
 	}
 	for _, rc := range d.recipients {
-		fmt.Fprintf(b, "\n<%s>\n", clean(rc.env.Rcpt.String(), d.msg.UTF8))
+		fmt.Fprintf(b, "\n<%s>\n", d.address(rc.env.Rcpt))
 		fold(b, "    ", d.explain(&rc))
 		if d.action == actionDelayed {
 			fmt.Fprintf(b, "    It is tried until %s.\n", rc.env.Expires.Format(time.RFC1123Z))
@@ -309,7 +310,8 @@ func fold(b *bufio.Writer, indent, s string) {
 					cut = len(s)
 				}
 			}
-			cut = min(cut, foldForce)
+			for cut = min(cut, foldForce); cut < len(s) && !utf8.RuneStart(s[cut]); cut-- {
+			}
 		}
 		b.WriteString(s[:cut])
 		b.WriteByte('\n')
@@ -319,12 +321,22 @@ func fold(b *bufio.Writer, indent, s string) {
 	}
 }
 
-// maxText is how much of any text from outside a report shows, in bytes.
-const maxText = 2000
+// How much of any text, and of an address, a report shows, in bytes.
+// RFC 5321 s4.5.3.1.3: a path has 256 octets.
+const (
+	maxText    = 2000
+	maxAddress = 512
+)
+
+// address gives an address for a line that is not folded.
+func (d *dsn) address(a mail.Address) string {
+	s := a.String()
+	return clean(s[:min(len(s), maxAddress)], d.msg.UTF8)
+}
 
 // clean makes s fit for one line of a report: control characters become
 // spaces, and what is not ASCII becomes "?" unless the report is in UTF-8.
-func clean(s string, utf8 bool) string {
+func clean(s string, isUTF8 bool) string {
 	if len(s) > maxText {
 		s = s[:maxText]
 	}
@@ -333,7 +345,7 @@ func clean(s string, utf8 bool) string {
 		switch {
 		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029:
 			return ' '
-		case r >= 0x80 && !utf8:
+		case r >= 0x80 && !isUTF8:
 			return '?'
 		}
 		return r

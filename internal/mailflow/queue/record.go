@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,13 +115,13 @@ func (r *recorder) write(ctx context.Context, batch []*record) bool {
 		err := r.q.st.Apply(ctx, merge(batch))
 		if err == nil {
 			for _, rec := range batch {
-				rec.finish()
+				r.finish(rec)
 			}
 			return true
 		}
 		var lost *LostError
 		if errors.As(err, &lost) {
-			batch = withoutLost(batch, lost.IDs)
+			batch = r.withoutLost(batch, lost.IDs)
 			continue
 		}
 		r.q.log.Error("the ends of attempts cannot be recorded; tried again", "count", len(batch), "error", err)
@@ -132,32 +133,17 @@ func (r *recorder) write(ctx context.Context, batch []*record) bool {
 // writeEach stores the records of a batch that could not be stored together
 // one by one, so that a single bad one does not keep the others.
 func (r *recorder) writeEach(ctx context.Context, batch []*record, doubt bool) bool {
-	failed := batch[:0:0]
+	var failed []*record
 	for i, rec := range batch {
 		rec.doubt = rec.doubt || doubt
-		err := r.q.st.Apply(ctx, &rec.change)
-		var lost *LostError
-		for errors.As(err, &lost) {
-			if len(withoutLost([]*record{rec}, lost.IDs)) == 0 {
-				err = nil
-				rec = nil
-				break
-			}
-			err = r.q.st.Apply(ctx, &rec.change)
+		err := r.writeOne(ctx, rec)
+		if err == nil {
+			continue
 		}
-		switch {
-		case rec == nil:
-		case err == nil:
-			rec.finish()
-		default:
-			rec.doubt = rec.doubt || errors.Is(err, ErrInDoubt)
-			failed = append(failed, rec)
-			if errors.Is(err, ErrInDoubt) || ctx.Err() != nil { // no use in asking for each
-				failed = append(failed, batch[i+1:]...)
-				batch = batch[:i+1]
-			}
-		}
-		if len(batch) == i+1 {
+		failed = append(failed, rec)
+		if errors.Is(err, ErrInDoubt) || ctx.Err() != nil { // the store is away
+			rec.doubt = true
+			failed = append(failed, batch[i+1:]...)
 			break
 		}
 	}
@@ -167,9 +153,37 @@ func (r *recorder) writeEach(ctx context.Context, batch []*record, doubt bool) b
 	return len(failed) == 0
 }
 
-func (rec *record) finish() {
+func (r *recorder) writeOne(ctx context.Context, rec *record) error {
+	for {
+		err := r.q.st.Apply(ctx, &rec.change)
+		var lost *LostError
+		switch {
+		case err == nil:
+			r.finish(rec)
+			return nil
+		case !errors.As(err, &lost):
+			return err
+		case len(r.withoutLost([]*record{rec}, lost.IDs)) == 0:
+			return nil
+		}
+	}
+}
+
+// finish notes that rec is stored.
+func (r *recorder) finish(rec *record) {
 	if rec.recorded != nil {
 		rec.recorded()
+	}
+	r.end()
+}
+
+// end notes that a record is done with. The scheduler may be waiting for that.
+func (r *recorder) end() {
+	if r.pending.Add(-1) == maxUnrecorded-1 {
+		s := &r.q.sched
+		s.mu.Lock()
+		r.q.dispatch(r.q.opt.Now())
+		s.mu.Unlock()
 	}
 }
 
@@ -188,7 +202,7 @@ func merge(batch []*record) *Change {
 
 // withoutLost leaves lost claims out of the batch, and the records of which
 // nothing is left.
-func withoutLost(batch []*record, ids []mail.EnvelopeID) []*record {
+func (r *recorder) withoutLost(batch []*record, ids []mail.EnvelopeID) []*record {
 	lost := make(map[mail.EnvelopeID]bool, len(ids))
 	for _, id := range ids {
 		lost[id] = true
@@ -197,27 +211,19 @@ func withoutLost(batch []*record, ids []mail.EnvelopeID) []*record {
 	for _, rec := range batch {
 		c := &rec.change
 		before := len(c.Done) + len(c.Defer)
-		done, deferred := c.Done[:0:0], c.Defer[:0:0]
-		for _, cl := range c.Done {
-			if !lost[cl.ID] {
-				done = append(done, cl)
-			}
-		}
-		for _, d := range c.Defer {
-			if !lost[d.ID] {
-				deferred = append(deferred, d)
-			}
-		}
-		c.Done, c.Defer = done, deferred
-		left := len(done) + len(deferred)
+		// The slices are others' too.
+		c.Done = slices.DeleteFunc(slices.Clone(c.Done), func(cl Claim) bool { return lost[cl.ID] })
+		c.Defer = slices.DeleteFunc(slices.Clone(c.Defer), func(d Deferral) bool { return lost[d.ID] })
+		left := len(c.Done) + len(c.Defer)
 		switch {
 		case left == before:
 			rest = append(rest, rec)
 		case left == 0 && (rec.doubt || rec.lost == nil):
 			// With a doubt: the earlier try was stored after all.
-			rec.finish()
+			r.finish(rec)
 		case rec.lost != nil:
 			rec.lost(lost)
+			r.end()
 		default:
 			rest = append(rest, rec)
 		}
