@@ -18,10 +18,9 @@ type output struct {
 	buf  []byte
 	free []byte // the buffer that is not being filled, kept for reuse
 
-	writing bool
-	closed  bool
-	err     error
-	done    chan struct{}
+	closed bool
+	err    error
+	done   chan struct{}
 }
 
 func newOutput(w io.Writer) *output {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/weirmail/weir/sdk/go/filter"
@@ -20,10 +21,13 @@ import (
 type Server struct {
 	t          testing.TB
 	to         *io.PipeWriter
-	from       chan string
 	registered []string
 	sessions   int
-	waiting    []string // answers for other sessions than the one that is asked
+
+	mu    sync.Mutex
+	cond  sync.Cond
+	lines []string // what the filter wrote and nobody has asked for yet
+	ended bool
 }
 
 // Start serves f and shakes hands with it, offering features. The test's end
@@ -32,7 +36,8 @@ func Start(t testing.TB, f *filter.Filter, features ...filter.Feature) *Server {
 	t.Helper()
 	fromServer, to := io.Pipe()
 	from, toServer := io.Pipe()
-	s := &Server{t: t, to: to, from: make(chan string, 1<<12)}
+	s := &Server{t: t, to: to}
+	s.cond.L = &s.mu
 	done := make(chan error, 1)
 	go func() {
 		err := f.Serve(fromServer, toServer)
@@ -40,14 +45,7 @@ func Start(t testing.TB, f *filter.Filter, features ...filter.Feature) *Server {
 		toServer.Close()
 		done <- err
 	}()
-	go func() {
-		defer close(s.from)
-		lines := bufio.NewScanner(from)
-		lines.Buffer(nil, filter.MaxLine)
-		for lines.Scan() {
-			s.from <- lines.Text()
-		}
-	}()
+	go s.read(from)
 	t.Cleanup(func() {
 		to.Close()
 		if err := <-done; err != nil {
@@ -59,14 +57,56 @@ func Start(t testing.TB, f *filter.Filter, features ...filter.Feature) *Server {
 		hello += "config|feature|" + string(feature) + "\n"
 	}
 	s.send(hello + "config|ready\n")
-	for line := range s.from {
-		if line == "register|ready" {
+	for {
+		line := s.next("register|")
+		if line == "ready" {
 			return s
 		}
-		s.registered = append(s.registered, line)
+		s.registered = append(s.registered, "register|"+line)
 	}
-	t.Fatal("the filter ended before register|ready")
-	return nil
+}
+
+// read keeps all that the filter writes: it must never wait for the test,
+// which may be writing to it.
+func (s *Server) read(from io.Reader) {
+	lines := bufio.NewReader(from)
+	for {
+		line, err := lines.ReadString('\n')
+		s.mu.Lock()
+		if err == nil {
+			s.lines = append(s.lines, line[:len(line)-1])
+		}
+		s.ended = err != nil
+		s.mu.Unlock()
+		s.cond.Broadcast()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// next waits for the filter's next line that begins with prefix, and gives
+// the rest of it.
+func (s *Server) next(prefix string) string {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := 0; ; at++ {
+		for at == len(s.lines) {
+			if s.ended {
+				s.t.Fatalf("the filter ended without a line %s...", prefix)
+			}
+			s.cond.Wait()
+		}
+		if rest, ok := strings.CutPrefix(s.lines[at], prefix); ok {
+			if at == 0 {
+				s.lines = s.lines[1:]
+			} else {
+				s.lines = slices.Delete(s.lines, at, at+1)
+			}
+			return rest
+		}
+	}
 }
 
 // Registered gives the register lines of the filter, without register|ready.
@@ -118,26 +158,7 @@ func (c *Session) Ask(phase filter.Phase, arg string) string {
 	}
 	token := "aaaaaaaaaaaaaaaa"
 	c.server.send("filter|0.7|1700000000.000000|smtp-in|" + string(phase) + "|" + c.id + "|" + token + "|" + arg + "\n")
-	return c.answer("filter-result|" + c.id + "|" + token + "|")
-}
-
-// answer gives the next line of the filter that begins with prefix.
-func (c *Session) answer(prefix string) string {
-	c.server.t.Helper()
-	for i, line := range c.server.waiting {
-		if rest, ok := strings.CutPrefix(line, prefix); ok {
-			c.server.waiting = slices.Delete(c.server.waiting, i, i+1)
-			return rest
-		}
-	}
-	for line := range c.server.from {
-		if rest, ok := strings.CutPrefix(line, prefix); ok {
-			return rest
-		}
-		c.server.waiting = append(c.server.waiting, line)
-	}
-	c.server.t.Fatalf("the filter ended without the answer %s...", prefix)
-	return ""
+	return c.server.next("filter-result|" + c.id + "|" + token + "|")
 }
 
 // Mail plays a transaction from MAIL to the commit question, all accepted by
@@ -179,7 +200,7 @@ func (c *Session) Message(message string) string {
 	c.server.send(lines.String() + "filter|0.7|1700000000.000000|smtp-in|data-line|" + head + ".\n")
 	var out strings.Builder
 	for {
-		line := c.answer("filter-dataline|" + head)
+		line := c.server.next("filter-dataline|" + head)
 		if line == "." {
 			return out.String()
 		}
