@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strconv"
@@ -28,6 +29,7 @@ type fake struct {
 	ln     net.Listener
 	script map[string]string
 	lmtp   bool
+	tls    *tls.Config // for STARTTLS
 
 	mu       sync.Mutex
 	conns    int
@@ -133,6 +135,14 @@ func (f *fake) serve(nc net.Conn, conn int) {
 			if ok = f.say(nc, conn, verb, conn, "354 go on"); ok && f.scripted("data", "") {
 				ok = f.message(nc, r, conn, rcpts)
 			}
+		case "starttls":
+			ok = f.say(nc, conn, verb, conn, "220 go on")
+			f.mu.Lock()
+			if ok && f.tls != nil {
+				nc = tls.Server(nc, f.tls)
+				r.Reset(nc)
+			}
+			f.mu.Unlock()
 		case "quit":
 			f.say(nc, conn, verb, conn, "221 bye")
 			return

@@ -2,10 +2,12 @@ package delivery
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -434,4 +436,47 @@ func TestTargetSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
+}
+
+func TestRelaySTARTTLS(t *testing.T) {
+	const plain = "EHLO mx.example.org|MAIL FROM:<bob@example.net>|RCPT TO:<a@example.org>|DATA|QUIT"
+	tests := []struct {
+		name     string
+		proto    string
+		starttls string // reply, "" for 220
+		broken   bool   // the server has no certificate
+		want     string
+		conns    int
+	}{
+		{"works", "smtp", "", false, "EHLO mx.example.org|STARTTLS|" + plain, 1},
+		{"not wanted", "smtp+notls", "", false, plain, 1},
+		{"refused", "smtp", "454 4.7.0 not now", false, "EHLO mx.example.org|STARTTLS|" + strings.TrimPrefix(plain, "EHLO mx.example.org|"), 1},
+		{"broken", "smtp", "", true, "EHLO mx.example.org|STARTTLS|" + plain, 2},
+		{"data in the clear", "smtp", "220 go\r\n250 injected", false, "EHLO mx.example.org|STARTTLS|" + plain, 2},
+	}
+	ts := httptest.NewTLSServer(nil) // for its certificate
+	defer ts.Close()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			script := map[string]string{"ehlo": "250-fake\r\n250 STARTTLS"}
+			if tt.starttls != "" {
+				script["starttls"] = tt.starttls
+			}
+			f := newFake(t, "tcp", script)
+			f.mu.Lock()
+			switch {
+			case tt.broken:
+				f.tls = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none") }}
+			case !strings.HasPrefix(tt.starttls, "4"):
+				f.tls = &tls.Config{Certificates: ts.TLS.Certificates}
+			}
+			f.mu.Unlock()
+			a := testAgent(t, f.action(tt.proto))
+			want(t, deliver(t, a, job(testMessage, "a@example.org"))[0], Delivered, "2.0.0", "queued")
+			a.Close()
+			if conns, messages := f.counts(); f.log() != tt.want || conns != tt.conns || messages != 1 {
+				t.Errorf("%d connections, %d messages, commands\n%s\nwant\n%s", conns, messages, f.log(), tt.want)
+			}
+		})
+	}
 }
