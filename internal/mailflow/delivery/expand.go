@@ -77,16 +77,13 @@ func (x *expansion) expand(format string, to use) (string, error) {
 			break
 		}
 		b.WriteString(rest[:i])
-		switch rest[i+1] {
-		case '%':
-			b.WriteByte('%')
-			rest = rest[i+2:]
-			continue
-		default:
+		if c := rest[i+1]; c != '{' {
 			b.WriteByte('%')
 			rest = rest[i+1:]
+			if c == '%' {
+				rest = rest[1:]
+			}
 			continue
-		case '{':
 		}
 		token, after, ok := strings.Cut(rest[i+2:], "}")
 		if !ok {

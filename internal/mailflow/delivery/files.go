@@ -52,7 +52,7 @@ func (unixFS) Write(fd int, parts [2][]byte) error {
 			if len(parts[0]) == 0 {
 				n, err = unix.Write(fd, parts[1])
 			} else {
-				n, err = unix.Writev(fd, parts[:])
+				n, err = writev(fd, parts)
 			}
 			return err
 		})

@@ -103,7 +103,7 @@ func TestMDAEnvironment(t *testing.T) {
 // caller's context.
 func TestMDATimeLimit(t *testing.T) {
 	a, home := mdaAgent(t, "mkfifo f; echo started; cat f & echo $! > pid; wait")
-	a.mdaTime = 300 * time.Millisecond
+	a.mdaTime = time.Second
 	want(t, deliver(t, a, localJob(testMessage, "alice@example.org", "alice"))[0], Deferred, "4.3.0", `time limit reached: "started"`)
 	pid := strings.TrimSpace(read(t, home+"/pid"))
 	for i := 0; ; i++ { // until init has reaped it

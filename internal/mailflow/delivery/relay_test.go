@@ -111,8 +111,11 @@ func TestRelayFaults(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, "tcp", tt.script)
 			a := testAgent(t, f.action("smtp"))
-			short := 300 * time.Millisecond
-			a.times = timeouts{connect: time.Second, greeting: short, mail: short, rcpt: short, data: short, block: short, end: short, quit: short}
+			for step, wait := range map[string]*time.Duration{"greet": &a.times.greeting, "mail": &a.times.mail, "dot": &a.times.end} {
+				if tt.script[step] == doStall {
+					*wait = 300 * time.Millisecond
+				}
+			}
 			if tt.second == (result{}) {
 				tt.second = tt.first
 			}
