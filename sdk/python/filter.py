@@ -17,7 +17,7 @@ A question is answered by exactly one accept, reject or reject_code for its
 id, in the hook or later: from another hook or from another thread. Nothing
 else waits meanwhile. What a hook returns is ignored.
 
-This module is the whole bridge: it reads protocol/FILTER.md (0.4 to 0.7) on
+This module is the whole bridge: it reads protocol/FILTER.md (0.5 to 0.7) on
 standard input and answers on standard output. It needs Python 3.9 and the
 standard library. What the script prints goes to standard error, the log. An
 exception in a hook ends the filter with its traceback in the log: the server
@@ -36,7 +36,7 @@ from typing import Any, Callable, Optional, Union
 
 __all__ = [
     "FILTER_OK", "FILTER_FAIL", "FILTER_CLOSE", "FilterError",
-    "accept", "reject", "reject_code", "writeln",
+    "accept", "reject", "reject_code", "writeln", "Bridge", "use",
 ]
 
 FILTER_OK, FILTER_FAIL, FILTER_CLOSE = 0, 1, 2
@@ -373,6 +373,13 @@ class Bridge:
 _bridge: Optional[Bridge] = None
 
 
+def use(bridge: Bridge) -> Bridge:
+    """Make accept and the others answer to bridge; for tests of a script."""
+    global _bridge
+    _bridge = bridge
+    return bridge
+
+
 def _current() -> Bridge:
     if _bridge is None:
         raise FilterError("no server: this script runs under filter-python")
@@ -469,7 +476,6 @@ def _serve(bridge: Bridge, source: int) -> None:
 
 def main(argv: list[str]) -> int:
     """Run "filter-python SCRIPT [ARGS]"; give the exit status."""
-    global _bridge
     if len(argv) < 2 or os.isatty(0):
         sys.stderr.write(_HELP.format(script=os.path.abspath(argv[1]) if len(argv) > 1 else "SCRIPT"))
         return 0 if os.isatty(0) else 2
@@ -481,9 +487,9 @@ def main(argv: list[str]) -> int:
         if not hooks:
             sys.stderr.write(f"filter-python: {script} defines none of {', '.join(HOOKS)}\n")
             return 1
-        _bridge = Bridge(hooks, lambda data: _write_all(sink, data))
-        _serve(_bridge, source)
-        if not _bridge._ready:
+        bridge = use(Bridge(hooks, lambda data: _write_all(sink, data)))
+        _serve(bridge, source)
+        if not bridge._ready:
             sys.stderr.write("filter-python: the server ended before config|ready\n")
             return 1
         return 0

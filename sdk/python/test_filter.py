@@ -33,7 +33,7 @@ class Fake:
 
     def __init__(self, hello=HELLO, **hooks):
         self.out = b""
-        self.bridge = filter._bridge = filter.Bridge(hooks, self._write)
+        self.bridge = filter.use(filter.Bridge(hooks, self._write))
         self.bridge.feed(hello)
         self.asked, self.out = self.out, b""
 
@@ -330,6 +330,19 @@ class Program(unittest.TestCase):
             os.close(its)
         self.assertEqual(p.returncode, 0)
         self.assertIn(b'filter NAME python "', p.stderr)
+
+
+class Readme(unittest.TestCase):
+    def test_the_example_test_runs(self):
+        with open(os.path.join(HERE, "README.md")) as f:
+            text = f.read()
+        block = text[text.index("    import filter, my_script"):text.index("The SDK's own tests")]
+        code = "\n".join(line[4:] for line in block.splitlines())
+        path = os.path.join(HERE, "..", "..", "filters", "callbacks", "refuse.py")
+        spec = importlib.util.spec_from_file_location("my_script", path)
+        sys.modules["my_script"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["my_script"])
+        exec(code, {})
 
 
 class Memory(unittest.TestCase):
