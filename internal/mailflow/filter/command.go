@@ -43,7 +43,10 @@ var environment = []string{
 // if it is one, else the first executable file of that name in dirs, then
 // beside our own program.
 func Resolve(command string, dirs []string) (string, error) {
-	word, rest, _ := strings.Cut(strings.TrimSpace(command), " ")
+	word, rest := strings.TrimSpace(command), ""
+	if i := strings.IndexAny(word, " \t"); i >= 0 {
+		word, rest = word[:i], strings.TrimSpace(word[i:])
+	}
 	if word == "" {
 		return "", errors.New("the command is empty")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -290,6 +291,11 @@ func (x *stream) touch() { x.last.Store(time.Now().UnixNano()) }
 // pump moves what the filter writes on to the next, or out.
 func (x *stream) pump(next *stream) {
 	defer func() {
+		if r := recover(); r != nil { // the writer is not ours
+			x.m.s.chain.h.opt.Log.Error("panic while a message was written", "session", x.m.s.id.String(),
+				"panic", r, "stack", string(debug.Stack()))
+			x.m.stop(Verdict{Decision: filterwire.Reject, Param: localError, Err: fmt.Errorf("panic: %v", r)})
+		}
 		if x.m.pumps.Add(-1) == 0 {
 			close(x.m.over)
 		}

@@ -22,7 +22,7 @@ import (
 func lines(n int) []byte {
 	var b bytes.Buffer
 	for i := 0; b.Len() < n; i++ {
-		b.WriteString(strings.Repeat("abcdefgh", i%12))
+		b.WriteString(strings.Repeat("abcdefghijklmnopqrst", i%12))
 		b.WriteByte('\n')
 	}
 	return b.Bytes()

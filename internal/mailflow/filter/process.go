@@ -241,6 +241,12 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	st.mu.Unlock()
 	limit := st.w.proc.policy.timeout
 	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done}); err != nil {
+		if errors.Is(err, errGone) { // whoever closed the pipe says why, or the client has left
+			select {
+			case <-ask.p.over:
+			case <-ask.done:
+			}
+		}
 		return st.giveUp(ask, err, false)
 	}
 	timer := st.s.timer(limit)

@@ -52,14 +52,16 @@ const maxReports = 64
 // limit: then the filter hears no more of this session. Nothing is told after
 // link-disconnect. It does not keep e.
 func (s *Session) Event(e *trace.Event) {
-	if filterwire.EventName(e.Kind) == "" || s.ended || len(s.seats) == 0 {
+	if filterwire.EventName(e.Kind) == "" || s.ended {
 		return
 	}
-	s.flushReports()
-	s.tell(e)
+	if len(s.seats) > 0 {
+		s.flushReports()
+		s.tell(e)
+	}
 	switch e.Kind {
 	case trace.LinkConnect, trace.LinkGreeting, trace.LinkIdentify, trace.LinkTLS, trace.LinkAuth:
-		s.keep(e)
+		s.keep(e) // in no version if there is no process
 	case trace.LinkDisconnect:
 		s.ended = true
 	case trace.TxReset:

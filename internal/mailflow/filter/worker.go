@@ -40,12 +40,18 @@ type proc struct {
 	lastFault atomic.Pointer[Fault]
 }
 
-// pick gives the worker of a new session.
+// pick gives the worker of a new session: the next in turn, passing over those
+// that have no process at the moment.
 func (p *proc) pick() *worker {
-	if len(p.workers) == 1 {
-		return p.workers[0]
+	n := uint32(len(p.workers))
+	first := p.next.Add(1) % n
+	for i := range n {
+		w := p.workers[(first+i)%n]
+		if w.current(noWait) != nil {
+			return w
+		}
 	}
-	return p.workers[p.next.Add(1)%uint32(len(p.workers))]
+	return p.workers[first]
 }
 
 func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }
