@@ -14,6 +14,7 @@ for f in rspamd dkimsign senderscore; do
 	done
 	[ -n "$found" ] || missing="$missing opensmtpd-filter-$f"
 done
+perl -MNet::SSLeay -e 1 2>/dev/null || missing="$missing libnet-ssleay-perl" # swaks needs it for TLS
 if [ -z "$missing" ]; then
 	exit 0
 fi

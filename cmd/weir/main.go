@@ -72,6 +72,9 @@ func execute(argv []string) int {
 		args = append([]string{"newaliases"}, args...)
 	default:
 		name = "weir"
+		if len(args) > 0 && args[0] == "sendmail" {
+			name = "sendmail" // its callers read what it says
+		}
 	}
 	root := newRoot()
 	root.SetArgs(args)

@@ -91,12 +91,16 @@ func (a *sendmailArgs) run(c *cobra.Command, o *options) error {
 	err := a.submit(c, o)
 	var refused *refusal
 	if errors.As(err, &refused) && !refused.temporary() {
-		// The words, the empty line and the status are those that callers of
-		// OpenSMTPD's sendmail know.
-		return exitWith(exitSoftware, fmt.Errorf("command failed: %s\n", refused.line))
+		return exitWith(exitSoftware, commandFailed{refused})
 	}
 	return err
 }
+
+// commandFailed says a refusal in the words that callers of OpenSMTPD's
+// sendmail know, which an empty line follows.
+type commandFailed struct{ *refusal }
+
+func (c commandFailed) Error() string { return "command failed: " + c.line + "\n" }
 
 // parseSendmail reads options and recipients, in any order as getopt(3) of
 // GNU allows; "--" ends the options.

@@ -1,0 +1,199 @@
+package peers
+
+import (
+	"fmt"
+	"net"
+	"net/smtp"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weirmail/weir/test/weirtest"
+)
+
+const (
+	crashes      = 5  // kills of TestKill; $WEIR_CRASHES is another number
+	crashClients = 20 // clients at once
+	crashLoad    = 60 // messages accepted between two kills, at least
+)
+
+// TestKill kills the server under load, again and again. Every message that
+// got its 250 is delivered in the end. A message can be delivered twice when
+// the kill falls between its delivery and the record of it; that is counted.
+func TestKill(t *testing.T) {
+	n := crashes
+	if s := os.Getenv("WEIR_CRASHES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("WEIR_CRASHES: %v", err)
+		}
+	}
+	h := newHouse(t, "smtp limit max-mails 10\n", "", "")
+	l := newLoad(t, h.port)
+	for i := range n {
+		// A little more than the load, so that the kills fall at different moments.
+		l.await(t, crashLoad+i%7)
+		h.Kill()
+		h.Run(t, h.port)
+	}
+	l.await(t, crashLoad)
+	l.stop()
+	h.Drained(t, programLimit)
+
+	times := make(map[string]int)
+	for _, path := range weirtest.Mails(t, h.mail) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times[subject(t, string(b))]++
+	}
+	twice, unknown := 0, 0
+	for id, n := range times {
+		if n > 1 {
+			twice++
+		}
+		if n > 2 {
+			t.Errorf("%s was delivered %d times", id, n)
+		}
+		if !l.accepted[id] {
+			unknown++
+		}
+	}
+	lost := 0
+	for id := range l.accepted {
+		if times[id] == 0 {
+			lost++
+			t.Errorf("%s got its 250 and is lost", id)
+		}
+	}
+	t.Logf("%d kills, %d messages accepted: %d lost, %d delivered twice, %d delivered whose reply the kill took",
+		n, len(l.accepted), lost, twice, unknown)
+	if limit := n * crashClients; twice > limit || unknown > limit {
+		t.Errorf("more than the %d messages that can have been under way", limit)
+	}
+}
+
+// subject gives the id that is in a message's subject, and checks that the
+// message is whole.
+func subject(t *testing.T, m string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(m, "\nSubject: ")
+	id, rest, ok := strings.Cut(rest, "\n")
+	if !ok || !strings.HasSuffix(rest, "\nthe end of "+id+"\n") {
+		t.Fatalf("a message is cut: %q", m)
+	}
+	return id
+}
+
+// load is clients that send messages as fast as they can, and go on when the
+// server is away.
+type load struct {
+	addr     string
+	ids      atomic.Int64
+	count    atomic.Int64
+	more     chan struct{} // a message was accepted
+	quit     chan struct{}
+	clients  sync.WaitGroup
+	mu       sync.Mutex
+	accepted map[string]bool
+}
+
+func newLoad(t *testing.T, port int) *load {
+	l := &load{
+		addr: fmt.Sprintf("127.0.0.1:%d", port), accepted: make(map[string]bool),
+		more: make(chan struct{}, 1), quit: make(chan struct{}),
+	}
+	for range crashClients {
+		l.clients.Go(l.client)
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// stop ends the clients; calling it again does nothing.
+func (l *load) stop() {
+	select {
+	case <-l.quit:
+	default:
+		close(l.quit)
+	}
+	l.clients.Wait()
+}
+
+// await waits until n more messages have been accepted.
+func (l *load) await(t *testing.T, n int) {
+	t.Helper()
+	want := l.count.Load() + int64(n)
+	limit := time.After(programLimit)
+	for l.count.Load() < want {
+		select {
+		case <-l.more:
+		case <-limit:
+			t.Fatalf("%d messages accepted; the load stands still", l.count.Load())
+		}
+	}
+}
+
+// client sends until stop, in sessions of a few messages.
+func (l *load) client() {
+	for {
+		select {
+		case <-l.quit:
+			return
+		default:
+		}
+		if l.session() != nil {
+			time.Sleep(5 * time.Millisecond) // the server is away; nothing tells when it is back
+		}
+	}
+}
+
+func (l *load) session() error {
+	conn, err := net.DialTimeout("tcp", l.addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(programLimit))
+	c, err := smtp.NewClient(conn, "mx.example.test")
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		id := fmt.Sprintf("m%d", l.ids.Add(1))
+		if err := sendOne(c, id); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.accepted[id] = true
+		l.mu.Unlock()
+		l.count.Add(1)
+		select {
+		case l.more <- struct{}{}:
+		default:
+		}
+	}
+	return c.Quit()
+}
+
+// sendOne sends one message; nil is its 250.
+func sendOne(c *smtp.Client, id string) error {
+	if err := c.Mail("sender@example.net"); err != nil {
+		return err
+	}
+	if err := c.Rcpt("alice@example.test"); err != nil {
+		return err
+	}
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "From: <sender@example.net>\r\nDate: Mon, 02 Jan 2006 15:04:05 +0000\r\nMessage-ID: <%s@x>\r\nSubject: %s\r\n\r\n%s\r\nthe end of %s\r\n",
+		id, id, strings.Repeat("some text of a message\r\n", 40), id)
+	return w.Close()
+}
