@@ -14,14 +14,18 @@ import (
 
 // Verdict is what a chain says to one question.
 type Verdict struct {
-	// Decision is Proceed, Junk, Reject, Disconnect, Rewrite or Bypass. A
-	// filter's Report never ends up here: it becomes an event and the chain
+	// Decision is Proceed, Junk, Reject, Disconnect, Rewrite or Bypass (once,
+	// where it is decided; later questions get Proceed). A filter's Report never ends up here: it becomes an event and the chain
 	// goes on.
 	Decision filterwire.Decision
 	Param    string // Reject, Disconnect: reply text as the filter gave it, unchecked; Rewrite: new argument
 	Filter   string // name of the filter that decided, "" if all proceeded
 
-	// Err is set if a filter failed to answer (Filter names it): Decision is
-	// then what its policy says, today always Reject with a 451 4.7.1 text.
+	// Err is set if nobody answered. If a filter failed, Filter names it, Err
+	// is a *Fault and Decision is what its policy says: Reject with a 451
+	// 4.7.1 text, and Proceed at rset, noop and quit, on which no mail
+	// depends. If the caller's context ended, Err is its cause. If the writer
+	// behind a message failed, Filter is empty and Err wraps its error. Both
+	// come with Reject and a 451 4.3.0 text.
 	Err error
 }
