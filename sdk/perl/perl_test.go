@@ -17,6 +17,7 @@ func bridge(t *testing.T) string {
 	if _, err := exec.LookPath("perl"); err != nil {
 		t.Skip("no perl on this machine: nothing can run the Perl SDK")
 	}
+	transcript.Reads(t, "filter-perl", "t/*.t", "*/*.pl")
 	path, err := filepath.Abs("filter-perl")
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ func bridge(t *testing.T) string {
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("no python3 on this machine: nothing can run the Python SDK")
 	}
+	transcript.Reads(t, "filter-python", "*.py", "testdata/*.py", root+"/filters/callbacks/*.py", "README.md")
 	path, err := filepath.Abs("filter-python")
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func bridge(t *testing.T) string {
 
 func TestUnits(t *testing.T) {
 	bridge(t)
+	transcript.Files(t, root)
 	cmd := exec.Command("python3", "-m", "unittest", "-q")
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weirmail/weir/sdk/internal/transcript"
 )
 
 // run gives what a program writes for input.
@@ -15,6 +17,7 @@ func run(t *testing.T, program, input string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	transcript.Reads(t, path)
 	cmd := exec.Command(path)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	cmd.Stdin = strings.NewReader("config|protocol|0.7\nconfig|ready\n" + input)

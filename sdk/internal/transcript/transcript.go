@@ -32,6 +32,24 @@ func Files(t testing.TB, dir string) []string {
 	return files
 }
 
+// Reads reads the files that match the patterns, for nothing but go test: it
+// remembers what a test read, and runs it again when that has changed. What a
+// child reads it does not know.
+func Reads(t testing.TB, patterns ...string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no file is called %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			if _, err := os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // Command plays file to a program that is started for it, and gives what it
 // wrote to standard error. The program must end with status 0 when its input
 // does.

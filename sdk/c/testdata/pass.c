@@ -1,0 +1,16 @@
+/* The filter that returns every line. */
+#include "smtpd-api.h"
+
+static void
+on_dataline(uint64_t id, const char *line)
+{
+	filter_api_writeln(id, line);
+}
+
+int
+main(void)
+{
+	filter_api_no_chroot();
+	filter_api_on_dataline(on_dataline);
+	filter_api_loop();
+}
