@@ -26,7 +26,7 @@ func (s *Store) Admin(ctx context.Context, op queue.Op, refs []queue.Ref, now ti
 	for len(refs) > 0 {
 		n := min(len(refs), adminChunk)
 		changed := 0
-		err := s.submit(ctx, func(w *writer) error {
+		err := s.submit(ctx, shrink, func(w *writer) error {
 			changed = 0
 			for _, r := range refs[:n] {
 				c, err := w.adminRef(op, r, now)
@@ -53,7 +53,7 @@ func (s *Store) adminAll(ctx context.Context, op queue.Op, now time.Time) (int, 
 		var changed int
 		var to int64
 		more := false
-		err := s.submit(ctx, func(w *writer) error {
+		err := s.submit(ctx, shrink, func(w *writer) error {
 			more = false
 			err := w.st.chunk.query(func(v []driver.Value) error {
 				to, more = v[0].(int64)

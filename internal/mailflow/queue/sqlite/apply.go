@@ -18,7 +18,11 @@ func (s *Store) Apply(ctx context.Context, c *queue.Change) error {
 			return err
 		}
 	}
-	return s.submit(ctx, func(w *writer) error { return w.apply(c) })
+	n := shrink
+	if len(c.Add) > 0 {
+		n = grow
+	}
+	return s.submit(ctx, n, func(w *writer) error { return w.apply(c) })
 }
 
 // check refuses what would be a fault of the caller.
@@ -42,6 +46,9 @@ func (s *Store) check(n *queue.New) error {
 func (w *writer) apply(c *queue.Change) error {
 	if err := w.checkClaims(c); err != nil {
 		return err
+	}
+	if len(c.Add) > 0 && !w.reserve.ready() {
+		return refusal{fmt.Errorf("%w: less than %d MB are free in %s", queue.ErrNoSpace, (reserveSize+reserveMargin)>>20, w.s.dir)}
 	}
 	for i := range c.Add {
 		if err := w.add(&c.Add[i]); err != nil {

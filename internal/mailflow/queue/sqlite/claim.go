@@ -16,7 +16,7 @@ const maxClaim = 1000
 func (s *Store) Claim(ctx context.Context, now time.Time, limit int) ([]queue.Claimed, time.Time, error) {
 	var out []queue.Claimed
 	var next time.Time
-	err := s.submit(ctx, func(w *writer) error {
+	err := s.submit(ctx, shrink, func(w *writer) error {
 		var err error
 		out, next, err = w.claim(now, min(limit, maxClaim))
 		return err

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,7 +14,8 @@ import (
 // database/sql in between, whose pool and conversions cost as much as the
 // statements themselves. One goroutine at a time.
 type conn struct {
-	c driver.Conn
+	c     driver.Conn
+	stmts []*stmt
 }
 
 func openConn(dsn string) (*conn, error) {
@@ -24,7 +26,16 @@ func openConn(dsn string) (*conn, error) {
 	return &conn{c: c}, nil
 }
 
-func (c *conn) close() error { return c.c.Close() }
+// close closes the connection. Its statements come first: as long as one is
+// open SQLite only pretends to close it, and keeps the log.
+func (c *conn) close() error {
+	var errs []error
+	for _, st := range c.stmts {
+		errs = append(errs, st.s.Close())
+	}
+	c.stmts = nil
+	return errors.Join(append(errs, c.c.Close())...)
+}
 
 // exec runs statements without parameters and results.
 func (c *conn) exec(sql string) error {
@@ -38,7 +49,6 @@ func (c *conn) number(sql string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer st.close()
 	var n int64
 	err = st.query(func(v []driver.Value) error {
 		n, _ = v[0].(int64)
@@ -47,24 +57,24 @@ func (c *conn) number(sql string) (int64, error) {
 	return n, err
 }
 
+// prepare prepares a statement, which lives as long as the connection.
 func (c *conn) prepare(sql string) (*stmt, error) {
 	s, err := c.c.Prepare(sql)
 	if err != nil {
 		return nil, fmt.Errorf("%w in %q", err, sql)
 	}
-	return &stmt{s: s, sql: sql}, nil
+	st := &stmt{s: s}
+	c.stmts = append(c.stmts, st)
+	return st, nil
 }
 
 // stmt is a prepared statement. Its arguments are put into the same slice
 // each time.
 type stmt struct {
 	s    driver.Stmt
-	sql  string
 	args []driver.NamedValue
 	row  []driver.Value
 }
-
-func (s *stmt) close() error { return s.s.Close() }
 
 func (s *stmt) bind(args []any) []driver.NamedValue {
 	s.args = s.args[:0]

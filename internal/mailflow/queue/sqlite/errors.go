@@ -36,15 +36,20 @@ func (s *Store) explain(err error) error {
 	case lib.SQLITE_IOERR:
 		// SQLite tells a quota, or a full disk met by its shared memory
 		// file, only as an I/O error.
-		if full(s.dir) {
+		if free(s.dir) < nearlyFull {
 			return fmt.Errorf("%w: %w", queue.ErrNoSpace, err)
 		}
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-		return fmt.Errorf("%w: %w. Stop weir, keep a copy of %s, and run: "+
-			"cd %s && sqlite3 %s .recover | sqlite3 recovered.db && mv recovered.db %s && rm -f %s-wal %s-shm",
-			ErrDamaged, err, s.dir, s.dir, databaseName, databaseName, databaseName, databaseName)
+		return s.damaged(err)
 	}
 	return err
+}
+
+// damaged says what to do about a damaged database.
+func (s *Store) damaged(err error) error {
+	return fmt.Errorf("%w: %w. Stop weir, keep a copy of %s, and run: "+
+		"cd %s && sqlite3 %s .recover | sqlite3 recovered.db && mv recovered.db %s && rm -f %s-wal %s-shm",
+		ErrDamaged, err, s.dir, s.dir, databaseName, databaseName, databaseName, databaseName)
 }
 
 // resultCode gives SQLite's extended result code, 0 if err has none.
@@ -54,13 +59,4 @@ func resultCode(err error) int {
 		return e.Code()
 	}
 	return 0
-}
-
-// full reports whether the file system of dir has hardly any room.
-func full(dir string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
-		return false
-	}
-	return st.Bavail*uint64(st.Bsize) < nearlyFull
 }

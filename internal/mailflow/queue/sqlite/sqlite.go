@@ -9,6 +9,7 @@
 //
 //	lock        locked with flock(2) by the process that uses the queue; has its pid
 //	queue.db    the database, with queue.db-wal and queue.db-shm
+//	reserve     room that is given up when the disk is full; see reserve.go
 //	body/xx/ID  the body of message ID; xx are the last two digits of ID
 //
 // It does not share the queue between machines and must not be on a network
@@ -45,7 +46,7 @@ const (
 	pageCacheKB    = 32 << 10 // of the writing connection
 	readCacheKB    = 4 << 10  // of each reading one
 	readers        = 4
-	checkpoint     = 4000     // pages in the log from which on it is written back
+	checkpoint     = 2000     // pages in the log from which on it is written back
 	walLimit       = 64 << 20 // bytes that the log keeps on disk
 	quickCheckSize = 8 << 20  // bytes of database that are checked at start; larger ones would delay it
 )
@@ -112,6 +113,12 @@ func (s *Store) open(opt Options) error {
 	if err := s.prepare(c, path, opt); err != nil {
 		return err
 	}
+	if err := s.w.reserve.take(); err != nil {
+		return err
+	}
+	if !s.w.reserve.held {
+		s.log.Error("the disk of the queue is nearly full; no mail is accepted", "dir", s.dir, "needed", reserveSize+reserveMargin)
+	}
 	if err := s.w.start(); err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 		return err
 	}
 	if fi, err := os.Stat(path); err == nil && fi.Size() <= quickCheckSize {
-		if err := quickCheck(c); err != nil {
+		if err := s.quickCheck(c); err != nil {
 			return err
 		}
 	}
@@ -158,15 +165,14 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 	return c.exec(fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed))
 }
 
-func quickCheck(c *conn) error {
+func (s *Store) quickCheck(c *conn) error {
 	st, err := c.prepare("PRAGMA quick_check(1)")
 	if err != nil {
 		return err
 	}
-	defer st.close()
 	return st.query(func(v []driver.Value) error {
 		if found, _ := v[0].(string); found != "ok" {
-			return fmt.Errorf("%w: %s", ErrDamaged, found)
+			return s.damaged(errors.New(strings.ReplaceAll(found, "\n", " ")))
 		}
 		return nil
 	})
@@ -255,7 +261,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (queue.Block, error) {
 		return queue.Block{}, fmt.Errorf("reserving %d numbers", n)
 	}
 	var b queue.Block
-	err := s.submit(ctx, func(w *writer) error {
+	err := s.submit(ctx, grow, func(w *writer) error {
 		return w.st.reserve.query(func(v []driver.Value) error {
 			last, _ := v[0].(int64)
 			b.First = uint64(last) - uint64(n)

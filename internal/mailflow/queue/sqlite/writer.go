@@ -17,9 +17,18 @@ type request struct {
 	// run makes the change. An error after the first statement undoes the
 	// whole transaction; one that is a refusal comes before.
 	run  func(*writer) error
+	need need
 	done chan error
 	err  error
 }
+
+// need says what a change does to the room on the disk.
+type need uint8
+
+const (
+	grow   need = iota // needs more; refused when there is little
+	shrink             // leads to mail leaving; may use the reserve
+)
 
 // refusal is an error of a request that has changed nothing.
 type refusal struct{ error }
@@ -51,6 +60,8 @@ type writer struct {
 	// may be in the log on disk, and would be found after a crash unless
 	// something is written over it.
 	torn bool
+
+	reserve reserve
 }
 
 type undo struct {
@@ -76,10 +87,11 @@ type statements struct {
 func newWriter(s *Store, c *conn) *writer {
 	return &writer{
 		s: s, c: c,
-		reqs:   make(chan *request, maxGroup),
-		gone:   make(chan struct{}),
-		claims: make(map[mail.EnvelopeID]claim),
-		fence:  1, // 1 is that of new messages
+		reqs:    make(chan *request, maxGroup),
+		gone:    make(chan struct{}),
+		claims:  make(map[mail.EnvelopeID]claim),
+		fence:   1, // 1 is that of new messages
+		reserve: reserve{dir: s.dir},
 	}
 }
 
@@ -143,7 +155,7 @@ var noEnvelopes = fmt.Sprintf("NOT EXISTS (SELECT 1 FROM envelope WHERE envelope
 // submit has the writer run a change and waits until it is durable. Once it
 // was handed over it is not given up when ctx ends: its outcome would be
 // unknown.
-func (s *Store) submit(ctx context.Context, run func(*writer) error) error {
+func (s *Store) submit(ctx context.Context, n need, run func(*writer) error) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -155,7 +167,7 @@ func (s *Store) submit(ctx context.Context, run func(*writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{run: run, done: make(chan error, 1)}
+	r := &request{run: run, need: n, done: make(chan error, 1)}
 	select {
 	case s.w.reqs <- r:
 	case <-ctx.Done():
@@ -197,23 +209,47 @@ func (w *writer) loop() {
 // fails, each is tried by itself, so that only those fail that must.
 func (w *writer) write(group []*request) {
 	err := w.transact(group)
-	if err != nil && len(group) > 1 && !errors.Is(err, queue.ErrInDoubt) {
+	if err == nil || errors.Is(err, queue.ErrInDoubt) {
 		for _, r := range group {
-			w.answer([]*request{r}, w.transact([]*request{r}))
+			r.answer(err)
 		}
 		return
 	}
-	w.answer(group, err)
+	for _, r := range group {
+		one := []*request{r}
+		if len(group) > 1 {
+			err = w.transact(one)
+		}
+		if errors.Is(err, queue.ErrNoSpace) && r.need == shrink && w.makeRoom() {
+			err = w.transact(one)
+		}
+		r.answer(err)
+	}
 }
 
-func (w *writer) answer(group []*request, err error) {
-	for _, r := range group {
-		if err != nil {
-			r.done <- err
-			continue
-		}
-		r.done <- r.err
+// answer tells the submitter how its request ended, given how its transaction
+// did.
+func (r *request) answer(err error) {
+	if err == nil {
+		err = r.err
 	}
+	r.done <- err
+}
+
+// makeRoom gives up the reserve and writes the log back, so that it begins
+// anew. It reports whether that may have helped.
+func (w *writer) makeRoom() bool {
+	if w.reserve.held { // told once
+		w.s.log.Error("the disk of the queue is full; no mail is accepted until there is room", "dir", w.s.dir)
+	}
+	if err := w.reserve.use(); err != nil {
+		w.s.log.Error("the reserve cannot be used", "error", err)
+		return false
+	}
+	if err := w.c.exec("PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		w.s.log.Error("the log of the queue database cannot be written back", "error", err)
+	}
+	return true
 }
 
 // transact runs a group in one transaction. The errors of single requests,
