@@ -229,6 +229,24 @@ listen on lo port 26 filter all`)
 	}
 }
 
+func TestFailurePolicy(t *testing.T) {
+	c := mustLoad(t, `
+filter a proc-exec a
+filter b proc-exec b on-failure accept timeout 1s
+filter c python c.py timeout 2h on-failure hold
+proc d d on-failure reject
+filter e perl e.pl on-failure tempfail
+listen on lo filter a`)
+	var got []string
+	for _, p := range c.Procs {
+		got = append(got, fmt.Sprint(p.Name, " ", p.OnFailure, " ", p.Timeout))
+	}
+	want := []string{"a tempfail 1m0s", "b accept 1s", "c hold 2h0m0s", "d reject 1m0s", "e tempfail 1m0s"}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBuiltins(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{`connect match fcrdns bypass`, "connect bypass "},

@@ -3,7 +3,11 @@ package config
 import (
 	"fmt"
 	"slices"
+	"time"
 )
+
+// DefaultFilterTimeout is how long a filter may take for one answer.
+const DefaultFilterTimeout = time.Minute
 
 // MaxWorkers is the largest number of processes of one filter.
 const MaxWorkers = 256
@@ -20,8 +24,10 @@ var procOptions = map[string]func(*parser, *Proc){
 	"user":   func(p *parser, f *Proc) { f.User = p.str("a user").text },
 
 	// Ours.
-	"protocol": (*parser).procProtocol,
-	"workers":  func(p *parser, f *Proc) { f.Workers = p.number(1, MaxWorkers) },
+	"on-failure": (*parser).procOnFailure,
+	"protocol":   (*parser).procProtocol,
+	"timeout":    func(p *parser, f *Proc) { f.Timeout = p.duration() },
+	"workers":    func(p *parser, f *Proc) { f.Workers = p.number(1, MaxWorkers) },
 }
 
 var procNotYet = []string{"stats"}
@@ -33,6 +39,16 @@ func (p *parser) procProtocol(f *Proc) {
 		return
 	}
 	f.Protocol = t.text
+}
+
+func (p *parser) procOnFailure(f *Proc) {
+	t := p.next()
+	i := slices.Index(onFailureNames[:], t.text)
+	if t.kind != tokWord || i < 0 {
+		p.expected(t, "accept", "hold", "reject", "tempfail")
+		return
+	}
+	f.OnFailure = OnFailure(i)
 }
 
 // path reads an absolute path.
@@ -54,7 +70,7 @@ func (p *parser) proc() {
 }
 
 func (p *parser) newProc(name token) *Proc {
-	return &Proc{Pos: name.pos, Name: name.text, Workers: 1, Protocol: Protocol07}
+	return &Proc{Pos: name.pos, Name: name.text, Workers: 1, Protocol: Protocol07, Timeout: DefaultFilterTimeout}
 }
 
 func (p *parser) command(what string) string {

@@ -127,6 +127,31 @@ type Proc struct {
 	Chroot   string
 	Workers  int    // 1 by default
 	Protocol string // "0.7" by default, or "0.6"
+
+	Timeout   time.Duration // for one answer, for a message from the last line sent, for the start; default 60s
+	OnFailure OnFailure     // what mail gets whose filter failed; default Tempfail
+}
+
+// OnFailure is what a filter's failure means to the transaction that waits
+// for it.
+type OnFailure uint8
+
+// The policies of "on-failure".
+const (
+	Tempfail OnFailure = iota // 451, so that the client comes again
+	Reject                    // 550
+	Accept                    // as if the filter were not there
+	Hold                      // the same, and the message waits in the queue until it is released
+)
+
+var onFailureNames = [...]string{Tempfail: "tempfail", Reject: "reject", Accept: "accept", Hold: "hold"}
+
+// String gives the word of the configuration.
+func (f OnFailure) String() string {
+	if int(f) >= len(onFailureNames) {
+		return "?"
+	}
+	return onFailureNames[f]
 }
 
 // Filter is one "filter NAME ...": exactly one of Proc, Builtin and Chain is set.
