@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,13 +86,19 @@ func (m *message) begin() {
 	m.pass(h.Append(top))
 }
 
-// take takes lines of the client, dot-escaped and each ended by LF.
+// take takes lines of the client, dot-escaped and each ended by LF. Filters get
+// those that are within the size limit and none after that, however the
+// client's bytes were cut into reads.
 func (m *message) take(lines []byte) {
-	m.read += int64(len(lines))
-	if m.read > m.s.opt.Limits.MaxMessageSize {
+	if m.fault != faultNone {
+		return
+	}
+	if room := m.s.opt.Limits.MaxMessageSize - m.read; int64(len(lines)) > room {
+		lines = lines[:bytes.LastIndexByte(lines[:room], '\n')+1]
 		m.fail(faultSize, nil)
 	}
-	if m.fault == faultNone {
+	m.read += int64(len(lines))
+	if len(lines) > 0 {
 		m.pass(lines)
 	}
 }

@@ -283,6 +283,28 @@ func TestEventOrder(t *testing.T) {
 	}
 }
 
+// TestFiltersGetWhatFits: lines up to the size limit reach the filters, however
+// many come in one read; the limit itself is within.
+func TestFiltersGetWhatFits(t *testing.T) {
+	const line = "X: 4567\n" // 8 octets, LF counted
+	for _, tt := range []struct {
+		limit int64
+		pass  int
+		want  string
+	}{{80, 10, "250"}, {79, 9, "554"}, {72, 9, "554"}, {7, 0, "554"}} {
+		b := newBench()
+		b.filters.bodies = true
+		b.opt.Limits.MaxMessageSize = tt.limit
+		out := b.run(t, crlf(hello+from+to+"DATA\n"+strings.Repeat(line, 10)+".\nQUIT\n"))
+		if got, want := codes(out), "220 250 250 250 354 "+tt.want+" 221"; got != want {
+			t.Errorf("limit %d: got %s, want %s", tt.limit, got, want)
+		}
+		if got := strings.Count(b.filters.lines.String(), line); got != tt.pass {
+			t.Errorf("limit %d: %d lines reached the filter, want %d", tt.limit, got, tt.pass)
+		}
+	}
+}
+
 func TestBodyFilterFails(t *testing.T) {
 	b := newBench()
 	b.filters.bodies = true
