@@ -24,13 +24,21 @@ var procOptions = map[string]func(*parser, *Proc){
 	"user":   func(p *parser, f *Proc) { f.User = p.str("a user").text },
 
 	// Ours.
+	"env":        (*parser).procEnv,
+	"limit":      (*parser).procLimit,
+	"network":    (*parser).procNetwork,
 	"on-failure": (*parser).procOnFailure,
 	"protocol":   (*parser).procProtocol,
+	"read":       (*parser).procRead,
 	"timeout":    func(p *parser, f *Proc) { f.Timeout = p.duration() },
 	"workers":    func(p *parser, f *Proc) { f.Workers = p.number(1, MaxWorkers) },
+	"write":      (*parser).procWrite,
 }
 
 var procNotYet = []string{"stats"}
+
+// procRepeat are those that may come several times.
+var procRepeat = []string{"env", "limit", "read", "write"}
 
 func (p *parser) procProtocol(f *Proc) {
 	t := p.next()
@@ -65,7 +73,7 @@ func (p *parser) proc() {
 	name := p.str("a proc name")
 	f := p.newProc(name)
 	f.Command = p.command("a command in quotes")
-	options(p, f, procOptions, procNotYet)
+	options(p, f, procOptions, procNotYet, procRepeat...)
 	p.addProc(name, f)
 }
 
@@ -157,7 +165,7 @@ func (p *parser) ownProc(name, kind token) *Proc {
 	case "perl":
 		f.Perl = p.command("a script in quotes")
 	}
-	options(p, f, procOptions, procNotYet)
+	options(p, f, procOptions, procNotYet, procRepeat...)
 	if !p.addProc(name, f) {
 		return nil
 	}

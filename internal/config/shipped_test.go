@@ -86,7 +86,7 @@ func TestManualIsComplete(t *testing.T) {
 		sortedKeys(directives), sortedKeys(listenOptions), sortedKeys(socketOptions), sortedKeys(procOptions),
 		sortedKeys(phases), sortedKeys(decisions), sortedKeys(whenConditions), sortedKeys(matchConditions),
 		sortedKeys(forConditions), sortedKeys(fromConditions), sortedKeys(methods), sortedKeys(localOptions),
-		sortedKeys(relayOptions), sortedKeys(pkiOptions), sortedKeys(queueOptions), sortedKeys(smtpOptions), sortedKeys(limits))
+		sortedKeys(relayOptions), sortedKeys(pkiOptions), sortedKeys(queueOptions), sortedKeys(smtpOptions), sortedKeys(limits), sortedKeys(sandboxLimits))
 	have := map[string]bool{}
 	for _, w := range regexp.MustCompile(`[\w-]+`).FindAllString(string(page), -1) {
 		have[w] = true

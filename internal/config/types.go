@@ -130,6 +130,27 @@ type Proc struct {
 
 	Timeout   time.Duration // for one answer, for a message from the last line sent, for the start; default 60s
 	OnFailure OnFailure     // what mail gets whose filter failed; default Tempfail
+
+	Sandbox Sandbox
+}
+
+// Sandbox says what the processes of a filter may do, besides what everything
+// but the server's own files allows to their user. The zero Sandbox has no
+// limits. Package privsep honours it.
+type Sandbox struct {
+	NetworkOff bool // network off
+
+	// With a path in either the processes see these and what every program
+	// needs, else all that is not the server's or another filter's.
+	Read  []string // absolute, clean; a directory is all below it
+	Write []string // read and write
+
+	Memory    int64         // limit memory: bytes of one process; 0: no limit
+	CPU       time.Duration // limit cpu: whole seconds of processor time of one process
+	Files     int           // limit files: open at once in one process
+	Processes int           // limit processes: processes and threads at once
+
+	Env []string // "NAME=VALUE", besides the few that every filter has
 }
 
 // OnFailure is what a filter's failure means to the transaction that waits
