@@ -22,6 +22,9 @@ func (s *Session) proceedBdat(req *request) smtp.Reply {
 		return replyBdatSyntax.ThenClose()
 	}
 	if r := s.beginBdat(); r.Code() != 0 {
+		if s.tx != nil {
+			s.tx.spoiled = !last
+		}
 		return s.skip(size, r)
 	}
 	s.out.flush(s)
@@ -48,13 +51,18 @@ func (s *Session) proceedBdat(req *request) smtp.Reply {
 }
 
 // beginBdat begins the message at its first chunk, as DATA would: with the
-// same checks and the same question to the filters.
+// same checks and the same question to the filters. After a refusal chunks that
+// were under way are refused up to the last (RFC 3030 s2): were one of them
+// taken for the first, the message would lack its beginning.
 func (s *Session) beginBdat() smtp.Reply {
 	if s.state != stateTx {
 		return replyBdatNoTx
 	}
 	if s.tx.message != nil {
 		return smtp.Reply{}
+	}
+	if s.tx.spoiled {
+		return replyBdatSpoiled
 	}
 	c := &commands[smtp.Data]
 	if r := c.check(s, &request{}); r.Code() != 0 {

@@ -58,6 +58,7 @@ var (
 	replyBdatSyntax       = smtp.MustReply(501, "5.5.4", "Invalid command arguments: expected BDAT size [LAST]")
 	replyBdatNotData      = smtp.MustReply(503, "5.5.1", "Invalid command: Message was begun with BDAT, end it with BDAT 0 LAST or RSET")
 	replyBdatNoTx         = smtp.MustReply(503, "5.5.1", "Invalid command: BDAT not allowed at this point, its bytes were skipped")
+	replyBdatSpoiled      = smtp.MustReply(503, "5.5.1", "Invalid command: An earlier chunk was refused, and this one with it")
 	replyBdatTooBigToSkip = smtp.MustReply(552, "5.3.4", "Message too big for system: chunk exceeds the limit by far").ThenClose()
 	replyTLSTemp          = smtp.MustReply(454, "4.7.0", "TLS not available due to temporary reason")
 )

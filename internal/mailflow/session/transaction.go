@@ -21,6 +21,7 @@ type Transaction struct {
 	junk      bool     // a filter marked this message
 	junkLate  bool     // it did so at commit, when the header had been written
 	message   *message // its body, once that has begun
+	spoiled   bool     // a chunk was refused, and with it those that follow up to the last
 	end       ending
 }
 
