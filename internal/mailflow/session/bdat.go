@@ -21,6 +21,9 @@ func (s *Session) proceedBdat(req *request) smtp.Reply {
 		// How many bytes follow is unknown: no command could be told from them.
 		return replyBdatSyntax.ThenClose()
 	}
+	if s.isTyped() {
+		return replyBdatTyped // the octets that follow are not those that the client counted
+	}
 	if r := s.beginBdat(); r.Code() != 0 {
 		if s.tx != nil {
 			s.tx.spoiled = !last

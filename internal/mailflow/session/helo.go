@@ -104,8 +104,10 @@ func (s *Session) ehloReply() smtp.Reply {
 		fmt.Sprintf("SIZE %d", s.opt.Limits.MaxMessageSize), // RFC 1870
 		"PIPELINING", // RFC 2920
 		"SMTPUTF8",   // RFC 6531
-		"CHUNKING",   // RFC 3030
 	)
+	if !s.isTyped() {
+		lines = append(lines, "CHUNKING") // RFC 3030
+	}
 	if s.opt.DSN {
 		lines = append(lines, "DSN") // RFC 3461
 	}

@@ -59,6 +59,7 @@ var (
 	replyBdatNotData      = smtp.MustReply(503, "5.5.1", "Invalid command: Message was begun with BDAT, end it with BDAT 0 LAST or RSET")
 	replyBdatNoTx         = smtp.MustReply(503, "5.5.1", "Invalid command: BDAT not allowed at this point, its bytes were skipped")
 	replyBdatSpoiled      = smtp.MustReply(503, "5.5.1", "Invalid command: An earlier chunk was refused, and this one with it")
+	replyBdatTyped        = smtp.MustReply(503, "5.5.1", "Invalid command: BDAT counts octets, which lines that end in LF alone have not").ThenClose()
 	replyBdatTooBigToSkip = smtp.MustReply(552, "5.3.4", "Message too big for system: chunk exceeds the limit by far").ThenClose()
 	replyTLSTemp          = smtp.MustReply(454, "4.7.0", "TLS not available due to temporary reason")
 )

@@ -73,6 +73,7 @@ type Session struct {
 	conn  net.Conn
 	tls   *tls.Conn // nil in the clear
 	in    *input
+	typed *typedLines // the way into in of a listener with bare-lf; else nil
 	out   replyWriter
 	state state
 	name  string // our name on this connection
@@ -110,7 +111,8 @@ func New(conn net.Conn, opt *Options, peer Peer) *Session {
 	if opt.BareLF {
 		// What was expanded waits in memory, not in the socket.
 		s.in.reader.WaitReadable = nil
-		s.in.reader.Reset(&typedLines{src: s.in})
+		s.typed = &typedLines{src: s.in}
+		s.in.reader.Reset(s.typed)
 	}
 	s.out.w = conn
 	s.facts = routing.Facts{Rdns: peer.Rdns, Fcrdns: peer.Fcrdns == "pass", Tag: opt.Tag}

@@ -63,6 +63,7 @@ func (s *Session) handshake() bool {
 	}
 	s.tls = conn
 	s.in.secure(conn)
+	s.typed = nil
 	s.out.w = conn
 	s.facts.TLS = true
 	s.tell(trace.Event{Kind: trace.LinkTLS, Text: tlsText(conn.ConnectionState())})

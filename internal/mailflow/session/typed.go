@@ -39,6 +39,9 @@ func (t *typedLines) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// isTyped reports whether the session's lines end with LF alone.
+func (s *Session) isTyped() bool { return s.typed != nil && s.typed.lf }
+
 // decide looks for the end of the first line. A CR before it, wherever a read
 // was cut, makes the session one of CR LF.
 func (t *typedLines) decide(p []byte) {

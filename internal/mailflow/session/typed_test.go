@@ -47,3 +47,24 @@ func TestBareLF(t *testing.T) {
 		t.Errorf("bare LF in a session of CR LF: %s, want %s", got, want)
 	}
 }
+
+// TestTypedChunks: who types counts no octets, and what a client counted before
+// its LFs became CR LF is not what arrives: chunks of such a session cannot be
+// told from commands.
+func TestTypedChunks(t *testing.T) {
+	b := newBench()
+	b.opt.BareLF = true
+	out := b.run(t, hello+from+to+"BDAT 15 LAST\nSubject: a\n\nNOOP\nQUIT\n")
+	if got, want := codes(out), "220 250 250 250 503"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if strings.Contains(out, "CHUNKING") || len(b.queue.messages) != 0 {
+		t.Errorf("%d messages; heard %q", len(b.queue.messages), out)
+	}
+	b = newBench()
+	b.opt.BareLF = true
+	out = b.run(t, crlf(hello+from+to+"BDAT 17 LAST\nSubject: a\n\nx\nQUIT\n"))
+	if got, want := codes(out), "220 250 250 250 250 221"; got != want || !strings.Contains(out, "CHUNKING") {
+		t.Errorf("with CR LF: got  %s\nwant %s", got, want)
+	}
+}
