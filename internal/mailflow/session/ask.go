@@ -34,8 +34,12 @@ func (s *Session) ask(c *command, req *request) smtp.Reply {
 }
 
 // question asks the filters and notes the time, so that a client that leaves
-// meanwhile can be noticed.
+// meanwhile can be noticed. If the client waits for replies it gets them
+// before (RFC 2920 s3.2).
 func (s *Session) question(p filterwire.Phase, arg string) filter.Verdict {
+	if !s.in.reader.HasLine() {
+		s.out.flush(s)
+	}
 	s.asking.Store(time.Now().UnixNano())
 	v := s.filters.Ask(s.ctx, p, arg)
 	s.asking.Store(0)

@@ -100,6 +100,7 @@ func (s *Session) skip(size int64, r smtp.Reply) smtp.Reply {
 	if size > maxSkip {
 		return replyBdatTooBigToSkip
 	}
+	s.out.flush(s)
 	s.readingMessage(true)
 	defer s.readingMessage(false)
 	if err := s.in.reader.Discard(size); err != nil {

@@ -36,7 +36,6 @@ func (s *Session) proceedData(*request) smtp.Reply {
 func (s *Session) receive() smtp.Reply {
 	m := s.tx.message
 	m.begin()
-	s.out.flush(s)
 	s.readingMessage(true)
 	defer s.readingMessage(false)
 	data := smtp.NewDataReader(s.in.reader)

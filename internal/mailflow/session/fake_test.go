@@ -24,13 +24,14 @@ import (
 
 // script is a connection whose client says one thing and listens.
 type script struct {
-	in  io.Reader
-	out bytes.Buffer
+	in     io.Reader
+	out    bytes.Buffer
+	closed bool
 }
 
 func (c *script) Read(p []byte) (int, error)       { return c.in.Read(p) }
 func (c *script) Write(p []byte) (int, error)      { return c.out.Write(p) }
-func (c *script) Close() error                     { return nil }
+func (c *script) Close() error                     { c.closed = true; return nil }
 func (c *script) LocalAddr() net.Addr              { return tcp("127.0.0.1:25") }
 func (c *script) RemoteAddr() net.Addr             { return tcp("192.0.2.7:4711") }
 func (c *script) SetDeadline(time.Time) error      { return nil }
@@ -122,6 +123,7 @@ type fakeFilters struct {
 	body    filter.Verdict
 	closed  int
 	ask     func(ctx context.Context) // called before an answer
+	write   func()                    // called before lines are taken
 }
 
 func (f *fakeFilters) Event(e *trace.Event) { f.events = append(f.events, eventText(e)) }
@@ -153,6 +155,9 @@ type fakeBody struct {
 }
 
 func (b *fakeBody) Write(p []byte) (int, error) {
+	if b.f.write != nil {
+		b.f.write()
+	}
 	b.f.lines.Write(p)
 	return b.out.Write(slices.Clone(p))
 }

@@ -21,6 +21,7 @@ func (s *Session) greet() bool {
 		if r := s.heed(filterwire.Connect, v); r.Code() != 0 {
 			// RFC 5321 s3.1: the refusal takes the place of the banner.
 			s.say(r)
+			s.linger = true // also for one that has spoken already
 			return false
 		}
 	}

@@ -45,6 +45,19 @@ func (o *replyWriter) flush(s *Session) {
 	}
 }
 
+// mayGather reports whether the reply to verb may wait for those of the
+// commands behind it: RFC 2920 s3.2 says which. That a message was accepted
+// never waits: a client that does not hear of it sends it again.
+func (s *Session) mayGather(verb smtp.Verb) bool {
+	switch verb {
+	case smtp.Mail, smtp.Rcpt, smtp.Rset:
+		return true
+	case smtp.Bdat:
+		return s.tx != nil && s.tx.end != committed
+	}
+	return false
+}
+
 // lingerLimit is how long a connection that we close is read before, so that
 // what the client has sent does not destroy our last reply on its way.
 const lingerLimit = 200 * time.Millisecond

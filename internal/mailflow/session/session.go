@@ -249,6 +249,9 @@ func (s *Session) finish(verb smtp.Verb, req *request, r smtp.Reply) {
 		return
 	}
 	s.say(r)
+	if !s.mayGather(verb) {
+		s.out.flush(s)
+	}
 	s.afterReply(verb, req, r)
 	if r.Closes() {
 		s.enter(stateQuit)
