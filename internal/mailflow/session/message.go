@@ -189,11 +189,11 @@ func (m *message) refusal() smtp.Reply {
 
 // abort gives the message up and leaves nothing behind.
 func (m *message) abort() {
+	defer m.spool.Discard()
 	if m.filter != nil {
 		m.filter.Abort()
 		m.filter = nil
 	}
-	m.spool.Discard()
 }
 
 // commit puts the message into the queue. It is not cut short by the client's

@@ -171,21 +171,36 @@ func (s *Session) Serve(ctx context.Context) {
 }
 
 // end is the last thing that happens in a session, also after a panic, which
-// ends this session and no other.
+// ends this session and no other. What panicked may do so again while the
+// session is put away: each step is made whatever became of those before.
 func (s *Session) end() {
+	defer s.closeConn()
+	defer s.in.close()
+	defer s.cancel(nil)
+	defer s.caught(s.closeFilters)
+	defer s.caught(func() { s.emit(trace.LinkDisconnect) })
+	defer s.caught(s.rollback)
+	defer s.out.flush(s)
 	if p := recover(); p != nil {
 		s.logPanic(p)
-		s.say(replyInternal)
+		s.caught(func() { s.say(replyInternal) })
 	}
-	s.out.flush(s)
-	s.rollback()
-	s.emit(trace.LinkDisconnect)
+}
+
+// caught runs f and logs what it panics with.
+func (s *Session) caught(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logPanic(p)
+		}
+	}()
+	f()
+}
+
+func (s *Session) closeFilters() {
 	if s.filters != nil {
 		s.filters.Close()
 	}
-	s.cancel(nil)
-	s.in.close()
-	s.closeConn()
 }
 
 // loop reads commands and answers them until the session is over.
