@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weirmail/weir/internal/filterwire"
@@ -27,10 +28,20 @@ func (s *Session) ask(c *command, req *request) smtp.Reply {
 	}
 	s.emitResponse(c.phase, v.Decision, v.Param)
 	text := req.args // reports keep showing what the client wrote
-	*req = request{args: v.Param, hasArgs: true}
+	*req = request{args: withParams(v.Param, req.params), hasArgs: true}
 	r := c.check(s, req)
 	req.args = text
 	return r
+}
+
+// withParams gives a rewritten path the parameters that the client's had, unless
+// the filter wrote some. Filters are shown the path alone: one that changes it
+// does not mean to turn NOTIFY=NEVER or SMTPUTF8 off.
+func withParams(path, params string) string {
+	if params == "" || !strings.HasSuffix(path, ">") {
+		return path
+	}
+	return path + " " + params
 }
 
 // question asks the filters and notes the time, so that a client that leaves
