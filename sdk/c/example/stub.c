@@ -1,4 +1,5 @@
-/* The article's stub: says when somebody connects, and lets them in. */
+/* The article's stub: says when somebody connects, and lets them in. The
+ * lines that the article's copy lost are those without a space in them. */
 #include <sys/types.h>
 
 #include <stdint.h>
@@ -11,9 +12,9 @@
 static int
 on_connect(uint64_t id, struct filter_connect *conn)
 {
-	(void)conn;
 	log_warnx("filter-stub: OHAI, SOMEONE CONNECTED !");
-	return filter_api_accept(id);
+	filter_api_accept(id);
+	return (1);
 }
 
 int

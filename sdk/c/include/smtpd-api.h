@@ -3,15 +3,20 @@
  *
  * A query hook (connect, helo, mail, rcpt, data, eom) is answered by exactly
  * one filter_api_accept, _reject or _reject_code for its id, in the hook or
- * later from any other hook. What a hook returns is ignored. The library is
- * for one thread.
+ * later from any other hook. What a hook returns is ignored. The hooks of a
+ * program that uses none of the three only watch: its queries are accepted.
+ * The library is for one thread.
  */
 #ifndef SMTPD_API_H
 #define SMTPD_API_H
 
 #include <sys/types.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
+#include <netinet/in.h>
+
+#include <netdb.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,8 +62,8 @@ void filter_api_on_rollback(void (*)(uint64_t));	/* the transaction was given up
 
 /*
  * Answers; they return 1. An answer for a session that is over is ignored, a
- * second one for a query ends the filter, as does a code that is not 400 to
- * 599. Control bytes in line become spaces.
+ * second one for a query ends the filter. A code that is not 400 to 599 is
+ * sent as 550, and the log says so. Control bytes in line become spaces.
  */
 int filter_api_accept(uint64_t id);
 int filter_api_reject(uint64_t id, enum filter_status);
@@ -85,5 +90,76 @@ void *filter_api_get_udata(uint64_t id);
 /* Text in a static buffer, valid until the next call of the same function. */
 const char *filter_api_sockaddr_to_text(const struct sockaddr *);	/* "(unknown)" on error */
 const char *filter_api_mailaddr_to_text(const struct mailaddr *);	/* NULL on error */
+
+/*
+ * What follows has nothing to do with mail: programs that were written for
+ * the API's 5.7.1 release find it in this header.
+ */
+
+/* Ordered tables. Zeroed memory is an empty one. Keys of a dict are copied. */
+struct filter_api_table {
+	struct filter_api_entry	*entry;
+	size_t			 count, room;
+};
+struct tree { struct filter_api_table table; };
+struct dict { struct filter_api_table table; };
+
+#define tree_init(t)	((t)->table.entry = NULL, (t)->table.count = (t)->table.room = 0)
+#define tree_empty(t)	((t)->table.count == 0)
+#define tree_count(t)	((t)->table.count)
+#define dict_init(d)	tree_init(d)
+#define dict_empty(d)	tree_empty(d)
+#define dict_count(d)	tree_count(d)
+
+/*
+ * get gives NULL for a key that is not there, set the value that was there;
+ * the x forms end the program if a key is missing, or is there already. iter
+ * gives 1 for each entry in order and then 0; its handle begins as NULL, and
+ * nothing may be added or taken meanwhile. poproot takes any one.
+ */
+int	 tree_check(struct tree *, uint64_t);
+void	*tree_set(struct tree *, uint64_t, void *);
+void	 tree_xset(struct tree *, uint64_t, void *);
+void	*tree_get(struct tree *, uint64_t);
+void	*tree_xget(struct tree *, uint64_t);
+void	*tree_pop(struct tree *, uint64_t);
+void	*tree_xpop(struct tree *, uint64_t);
+int	 tree_poproot(struct tree *, uint64_t *, void **);
+int	 tree_root(struct tree *, uint64_t *, void **);
+int	 tree_iter(struct tree *, void **, uint64_t *, void **);
+int	 tree_iterfrom(struct tree *, void **, uint64_t, uint64_t *, void **);
+void	 tree_merge(struct tree *, struct tree *);
+int	 dict_check(struct dict *, const char *);
+void	*dict_set(struct dict *, const char *, void *);
+void	 dict_xset(struct dict *, const char *, void *);
+void	*dict_get(struct dict *, const char *);
+void	*dict_xget(struct dict *, const char *);
+void	*dict_pop(struct dict *, const char *);
+void	*dict_xpop(struct dict *, const char *);
+int	 dict_poproot(struct dict *, void **);
+int	 dict_root(struct dict *, const char **, void **);
+int	 dict_iter(struct dict *, void **, const char **, void **);
+int	 dict_iterfrom(struct dict *, void **, const char *, const char **, void **);
+void	 dict_merge(struct dict *, struct dict *);
+
+/* The string says who asked; without memory the program ends. */
+void	*xmalloc(size_t, const char *);
+void	*xcalloc(size_t, size_t, const char *);
+char	*xstrdup(const char *, const char *);
+
+char	*strip(char *);		/* white space off both ends, in place */
+int	 base64_encode(const unsigned char *, size_t, char *, size_t);	/* length, or -1 */
+int	 base64_decode(const char *, unsigned char *, size_t);		/* length, or -1 */
+
+/* The BSDs have these in their libc. */
+#if defined(__GLIBC__)
+#define FILTER_API_NO_STRTONUM
+long long strtonum(const char *, long long, long long, const char **);
+#if !__GLIBC_PREREQ(2, 38)
+#define FILTER_API_NO_STRL
+size_t	 strlcpy(char *, const char *, size_t);
+size_t	 strlcat(char *, const char *, size_t);
+#endif
+#endif
 
 #endif

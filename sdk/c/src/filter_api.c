@@ -17,7 +17,6 @@
 
 #define MAX_LINE	(1024 * 1024)	/* bytes of one line of the server, LF included */
 #define MAX_FIELDS	8
-#define REFUSED		"550 5.7.1 Refused by a filter"
 
 static struct {
 	int	(*connect)(uint64_t, struct filter_connect *);
@@ -101,8 +100,8 @@ put_dataline(const struct session *s, const char *line, size_t n)
 	out_add("\n", 1);
 }
 
-static int
-answer(uint64_t id, const char *verdict)
+int
+settle(uint64_t id, const char *verdict)
 {
 	struct session	*s = session_find(id);
 	char		 token[TOKEN_MAX];
@@ -123,33 +122,37 @@ answer(uint64_t id, const char *verdict)
 	return 1;
 }
 
-int
-filter_api_accept(uint64_t id)
+/*
+ * The answers are an object file of their own in the library. Nothing here
+ * needs them, so the linker takes it along only for a program that names one.
+ * A program that names none can never answer, now or later: its hooks watch,
+ * and a query goes on when its hook returns. Where the linker cannot tell, a
+ * query without answer waits for the server's time limit.
+ */
+#ifdef __ELF__
+#pragma weak filter_api_accept
+#pragma weak filter_api_reject
+#pragma weak filter_api_reject_code
+#endif
+
+static int
+watches_only(void)
 {
-	return answer(id, "proceed");
+#ifdef __ELF__
+	return filter_api_accept == NULL && filter_api_reject == NULL && filter_api_reject_code == NULL;
+#else
+	return 0;
+#endif
 }
 
-int
-filter_api_reject(uint64_t id, enum filter_status status)
+/* A query hook has returned. */
+static void
+returned(uint64_t id)
 {
-	return answer(id, status == FILTER_CLOSE ? "disconnect|" REFUSED : "reject|" REFUSED);
-}
+	const struct session *s;
 
-int
-filter_api_reject_code(uint64_t id, enum filter_status status, uint32_t code, const char *line)
-{
-	char	 verdict[SMTPD_MAXLINESIZE], *p;
-
-	if (code < 400 || code > 599)
-		fatalx("filter_api_reject_code: a refusal has a code of 400 to 599, not %lu", (unsigned long)code);
-	if (line == NULL || line[0] == '\0')
-		line = "Refused";
-	snprintf(verdict, sizeof verdict, "%s|%lu %s", status == FILTER_CLOSE ? "disconnect" : "reject",
-	    (unsigned long)code, line);
-	for (p = verdict; *p != '\0'; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = ' ';
-	return answer(id, verdict);
+	if (watches_only() && (s = session_find(id)) != NULL && (s->question[0] != '\0' || s->stage == ENDING))
+		settle(id, "proceed");
 }
 
 void
@@ -242,6 +245,7 @@ data_line(struct session *s, const char *token, const char *line, size_t n)
 		}
 		s->stage = ENDING;
 		hook.eom(s->id, s->size);
+		returned(s->id);
 		return;
 	}
 	if (n > 0 && line[0] == '.') {
@@ -283,6 +287,7 @@ question(char *line, size_t length)
 	struct session	*s;
 	struct mailaddr	 addr;
 	const char	*phase;
+	uint64_t	 id;
 	int		 n = split(line, f, MAX_FIELDS);
 
 	if (n < 7)
@@ -291,6 +296,7 @@ question(char *line, size_t length)
 		f[7] = empty;
 	phase = f[4];
 	s = session_of(f[5]);
+	id = s->id;
 	if (strcmp(phase, "data-line") == 0 && hook.dataline != NULL) {
 		data_line(s, f[6], f[7], n == 7 ? 0 : length - (size_t)(f[7] - line));
 		return;
@@ -322,9 +328,10 @@ question(char *line, size_t length)
 		hook.reset(s->id);
 		event = NULL;
 		if (s->question[0] != '\0')
-			answer(s->id, "proceed");	/* an event to the filter, a question to the server */
+			settle(s->id, "proceed");	/* an event to the filter, a question to the server */
 	} else
 		broken("a phase that was registered", phase);
+	returned(id);
 }
 
 static void

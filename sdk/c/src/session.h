@@ -43,6 +43,9 @@ void	out_add(const char *, size_t);
 void	out_text(const char *);
 void	out_flush(void);
 
+/* filter_api.c: answer the open query of a session; gives 1. */
+int	settle(uint64_t id, const char *verdict);
+
 /* text.c */
 void	parse_endpoint(struct sockaddr_storage *, const char *);
 void	parse_mailaddr(struct mailaddr *, const char *, const char *server);

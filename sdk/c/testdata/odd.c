@@ -30,6 +30,8 @@ on_helo(uint64_t id, const char *helo)
 	case 'w':
 		filter_api_writeln(id, "x");
 		return 1;
+	case 'n':
+		return 1;
 	case 'l':	/* the first is answered last */
 		if (count++ == 0)
 			first = id;
