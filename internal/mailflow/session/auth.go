@@ -2,6 +2,7 @@ package session
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -41,7 +42,17 @@ func (s *Session) proceedAuth(req *request) smtp.Reply {
 		return s.authLogin(initial)
 	}
 	name := req.question[:len(mechanism)] // as it was written
+	if req.question == req.args {
+		// A word of the client that names no mechanism may be a response whose
+		// mechanism was forgotten, and replies are reported and logged.
+		name = maskedAuth(name)
+	}
 	return mustText(504, "5.7.4", "Security features not supported: AUTH method \""+name+"\" not supported")
+}
+
+// maskedAuth gives the arguments of AUTH as reports and logs may show them.
+func maskedAuth(args string) string {
+	return strings.TrimPrefix(smtp.MaskCommand("AUTH "+args), "AUTH ")
 }
 
 // authPlain is RFC 4616.

@@ -15,13 +15,17 @@ import (
 
 // tell completes an event and gives it to the filters and to everybody else.
 // The event's memory is the session's, so that telling allocates nothing.
-func (s *Session) tell(e trace.Event) {
+func (s *Session) tell(e trace.Event) { s.tellMasked(e, e.Text) }
+
+// tellMasked tells an event to everybody but the filters with another text.
+func (s *Session) tellMasked(e trace.Event, masked string) {
 	s.ev = e
 	s.ev.Time = time.Now()
 	s.ev.Session = s.id
 	if s.filters != nil {
 		s.filters.Event(&s.ev)
 	}
+	s.ev.Text = masked
 	s.opt.Sink.Event(&s.ev)
 }
 
@@ -65,9 +69,14 @@ func (s *Session) emitTx(k trace.Kind, id mail.MessageID) {
 	s.tell(trace.Event{Kind: k, Message: id})
 }
 
-// emitResponse tells what the filters said to a question.
+// emitResponse tells what the filters said to a question. Credentials that a
+// filter puts in the place of the client's are no more for the log than those.
 func (s *Session) emitResponse(p filterwire.Phase, d filterwire.Decision, param string) {
-	s.tell(trace.Event{Kind: trace.FilterResponse, Phase: p.ReportName(), Result: d.String(), Text: param})
+	masked := param
+	if p == filterwire.Auth && d == filterwire.Rewrite {
+		masked = maskedAuth(param)
+	}
+	s.tellMasked(trace.Event{Kind: trace.FilterResponse, Phase: p.ReportName(), Result: d.String(), Text: param}, masked)
 }
 
 // say writes a reply and tells each of its lines. The bytes leave when the
