@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -200,7 +201,7 @@ func (s *Server) queueShow(ctx context.Context, sel admin.Selection, yield func(
 	for _, r := range rs {
 		items, body, err := s.queue.Show(ctx, r.Message)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", r.Message, err)
 		}
 		header, err := readHeader(body)
 		body.Close()

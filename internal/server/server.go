@@ -157,8 +157,11 @@ func (s *Server) ttl(action string) time.Duration {
 // transactions and attempts under way have ended or their grace is over.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
-	s.notes()
+	s.notes(os.Geteuid())
 	if err := s.filters.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to end while a filter was starting
+		}
 		return err
 	}
 	var services sync.WaitGroup
@@ -238,9 +241,9 @@ func (s *Server) close() {
 	}
 }
 
-// notes says once what of the configuration cannot be honoured.
-func (s *Server) notes() {
-	if os.Geteuid() == 0 {
+// notes says once what of the configuration the user of that id cannot honour.
+func (s *Server) notes(euid int) {
+	if euid == 0 {
 		return
 	}
 	for _, a := range s.cfg.Actions {
