@@ -1,0 +1,86 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestStartErrors: what keeps a server from starting says where and what, and
+// leaves nothing behind.
+func TestStartErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	for _, tt := range []struct {
+		name, conf string
+		want       []string
+	}{
+		{"port taken", fmt.Sprintf("listen on 127.0.0.1 port 0\n  listen on 127.0.0.1 port %d\n", port), []string{"weir.conf:3:3: ", fmt.Sprint(port), "address already in use"}},
+		{"no such name", "listen on no.such.name.invalid port 0\n", []string{"weir.conf:2:1: listen on no.such.name.invalid: "}},
+		{"address of another machine", "listen on 192.0.2.1 port 0\n", []string{"weir.conf:2:1: ", "192.0.2.1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, _, err := build(t, dir, tt.conf+boxes(dir), Options{})
+			if err == nil {
+				t.Fatal("New succeeds")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q lacks %q", err, w)
+				}
+			}
+			nothingLeft(t, nil)
+			start(t, dir, "listen on 127.0.0.1 port 0 tag in\n"+boxes(dir), Options{}) // queue and sockets are free again
+		})
+	}
+}
+
+// TestTwoServers: the second one on a queue is refused, and the first does not
+// notice.
+func TestTwoServers(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, "listen on 127.0.0.1 port 0 tag in\n"+boxes(dir), Options{})
+	_, _, err := build(t, dir, "listen on 127.0.0.1 port 0\n"+boxes(dir), Options{})
+	if err == nil || !strings.Contains(err.Error(), "another server (process ") || !strings.Contains(err.Error(), "another queue path") {
+		t.Errorf("error %v", err)
+	}
+	send(t, s.addr(t, "in"), "s@example.net", "alice@example.test", "still here")
+	mails(t, dir+"/mail/alice", 1)
+	s.control(t)
+}
+
+// TestRunAgain: what a server leaves lets the next one start at once, sockets
+// included.
+func TestRunAgain(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		s := start(t, dir, "listen on socket\n"+boxes(dir), Options{})
+		send(t, s.cfg.Queue.Path+"/"+SMTPSocket, "s@example.net", "alice@example.test", "again")
+		s.control(t)
+		s.end(t)
+	}
+}
+
+// TestNotes: without root the log says once what cannot be honoured.
+func TestNotes(t *testing.T) {
+	dir := t.TempDir()
+	s, log, err := build(t, dir, "action \"mine\" maildir user \"nobody\"\naction \"theirs\" maildir\nmatch for local action \"theirs\"\n", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	s.notes(0)
+	if log.String() != "" {
+		t.Errorf("as root: %s", log)
+	}
+	s.notes(1000)
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not root") || !strings.Contains(got, "action=mine user=nobody") {
+		t.Errorf("as somebody else: %s", got)
+	}
+}
