@@ -9,13 +9,15 @@ A script defines any of these and is run by ``filter-python SCRIPT``:
     on_data(id)                               DATA                     question
     on_dataline(id, line)                     one line of the message  writeln
     on_eom(id, size)                          the message is complete  question
+    on_message(id, message)                   the same, as an object   question
     on_commit(id)                             it was accepted          event
     on_rollback(id)                           it was given up          event
     on_disconnect(id)                         the session is over      event
 
 A question is answered by exactly one accept, reject or reject_code for its
 id, in the hook or later: from another hook or from another thread. Nothing
-else waits meanwhile. What a hook returns is ignored.
+else waits meanwhile. What a hook returns is ignored. A hook may be an "async
+def"; then filterasync.py runs it.
 
 This module is the whole bridge: it reads protocol/FILTER.md (0.5 to 0.7) on
 standard input and answers on standard output. It needs Python 3.9 and the
@@ -26,21 +28,23 @@ then fails the mail that waited and starts the filter again.
 
 from __future__ import annotations
 
-import io
-import os
+import builtins
 import sys
 import threading
-import traceback
-import types
 from typing import Any, Callable, Optional, Union
+
+from filtermessage import MAX_MESSAGE, Message, Part
 
 __all__ = [
     "FILTER_OK", "FILTER_FAIL", "FILTER_CLOSE", "FilterError",
-    "accept", "reject", "reject_code", "writeln", "Bridge", "use",
+    "accept", "reject", "reject_code", "writeln", "Message", "Part", "Bridge", "use",
 ]
 
 FILTER_OK, FILTER_FAIL, FILTER_CLOSE = 0, 1, 2
 """What reject does: FILTER_FAIL refuses, FILTER_CLOSE also drops the client."""
+
+TOO_BIG = b"reject|552 5.3.4 Message too big for a filter"
+"""The answer to a message of more than MAX_MESSAGE bytes, if there is on_message."""
 
 REFUSED = "550 5.7.1 Refused by a filter"
 """The reply of a reject without a code."""
@@ -48,7 +52,9 @@ REFUSED = "550 5.7.1 Refused by a filter"
 MAX_LINE = 1 << 20
 """Bytes of one protocol line, LF excluded; a longer one is a protocol error."""
 
-_READ_SIZE = 1 << 18     # bytes asked of one read
+READ_SIZE = 1 << 18
+"""Bytes asked of one read."""
+
 _FLUSH_PIECES = 4096     # queued pieces of output at which a hook's output is written
 _KEY_WINDOW = 96         # bytes within which the head of a data line must end
 
@@ -71,9 +77,10 @@ _FEEDS = {
     "on_mail": (b"link-greeting",),
     "on_rcpt": (b"link-greeting",),
     "on_dataline": (b"tx-rollback",),
+    "on_message": (b"link-greeting", b"tx-begin", b"tx-mail", b"tx-rcpt", b"tx-rollback"),
 }
 
-HOOKS = tuple(dict.fromkeys(list(_QUESTIONS.values()) + list(_EVENTS.values())))
+HOOKS = tuple(dict.fromkeys(list(_QUESTIONS.values()) + ["on_message"] + list(_EVENTS.values())))
 """The names of all hooks."""
 
 
@@ -89,7 +96,8 @@ class _Session:
     """What is known of one SMTP session between two lines of the protocol."""
 
     __slots__ = ("id", "key", "local", "remote", "hostname", "server",
-                 "question", "stream", "size", "ending", "verdict", "gone")
+                 "question", "stream", "size", "ending", "verdict", "gone",
+                 "lines", "message", "sender", "recipients")
 
     def __init__(self, number: int, key: bytes) -> None:
         self.id = number
@@ -101,6 +109,10 @@ class _Session:
         self.ending = False                     # on_eom was asked and has not been answered
         self.verdict: Optional[bytes] = None    # its answer, until the server asks
         self.gone = False                       # what was open was given up; late answers are nobody's
+        self.lines: Optional[list[bytes]] = None    # of the message, if there is on_message
+        self.message: Optional[Message] = None  # what on_message was given, until it is answered
+        self.sender = ""
+        self.recipients: tuple[str, ...] = ()
 
 
 def _text(raw: bytes) -> str:
@@ -124,13 +136,20 @@ class Bridge:
 
     def __init__(self, hooks: dict[str, Callable[..., Any]],
                  write: Callable[[bytes], object]) -> None:
-        self.hooks = hooks
+        self.hooks = dict(hooks)
+        self._raw = "on_message" in hooks   # our own on_dataline takes bytes
+        if self._raw:
+            if "on_dataline" in hooks or "on_eom" in hooks:
+                raise FilterError("on_message takes the place of on_dataline and on_eom: define it, or them")
+            self.hooks["on_dataline"] = self._keep
+            self.hooks["on_eom"] = self._complete_message
         self.sessions: dict[int, _Session] = {}
         self._write = write
         self._out: list[bytes] = []
         self._lock = threading.Lock()       # held while output is written
         self._dispatching = False           # the reader will flush before it reads again
         self._event: Optional[_Session] = None  # session whose event hook runs
+        self._asking: Optional[_Session] = None  # session whose question hook runs
         self._ready = False
         self._features: set[bytes] = set()
         self._tail: list[bytes] = []        # pieces of a line that is not complete yet
@@ -142,6 +161,10 @@ class Bridge:
 
     def answer(self, number: int, verdict: bytes) -> None:
         """Answer the open question of a session."""
+        if number is builtins.id and self._asking is not None:
+            # The article's first script calls its parameter session and
+            # answers for id. That can only mean the question that it was asked.
+            number = self._asking.id
         if type(number) is not int:
             raise TypeError(f"the session id must be the int that the hook was given, not {number!r}")
         s = self.sessions.get(number)
@@ -153,6 +176,8 @@ class Bridge:
         elif s.ending:
             s.ending = False
             s.verdict = verdict
+            if s.message is not None:
+                self._write_message(s)
             self._end_stream(s)
         elif self._event is not s and not s.gone:   # in an event an answer means nothing
             raise FilterError(f"session {number:#x}: no question is open: it was answered already, or never asked")
@@ -170,6 +195,33 @@ class Bridge:
             raise ValueError("writeln takes one line, without its line end")
         # RFC 5321 s4.5.2: a line that begins with a dot gets one more.
         self._put(s.stream + (b"." + raw if raw[:1] == b"." else raw) + b"\n")
+
+    def _keep(self, number: int, line: Any) -> None:
+        # on_dataline of a script with on_message; line is bytes.
+        s = self.sessions[number]
+        if s.lines is None:
+            s.lines = []
+        if s.size > MAX_MESSAGE:
+            s.lines.clear()
+        else:
+            s.lines.append(line)
+
+    def _complete_message(self, number: int, size: int) -> Any:
+        # on_eom of a script with on_message.
+        s = self.sessions[number]
+        lines, s.lines = s.lines or [], None
+        if size > MAX_MESSAGE:
+            self.answer(number, TOO_BIG)
+            return None
+        s.message = Message(lines, s.sender, s.recipients)
+        return self.hooks["on_message"](number, s.message)
+
+    def _write_message(self, s: _Session) -> None:
+        message, s.message = s.message, None
+        if s.stream is None or message is None:
+            return
+        for line in message.lines:
+            self._put(s.stream + (b"." + line if line[:1] == b"." else line) + b"\n")
 
     def _end_stream(self, s: _Session) -> None:
         if s.stream is not None:
@@ -217,7 +269,7 @@ class Bridge:
         # The hot path: a data line of the same message as the one before. Its
         # head, "|smtp-in|data-line|SESSION|TOKEN|", is found, not parsed. The
         # window is too short for it to stand inside another line's argument.
-        hook = self.hooks.get("on_dataline")
+        hook, raw = self.hooks.get("on_dataline"), self._raw
         for line in lines:
             at = line.find(self._key, 7, _KEY_WINDOW)
             if at > 0 and line.startswith(b"filter|"):
@@ -227,7 +279,7 @@ class Bridge:
                     if content[:1] == b".":
                         content = content[1:]
                     s.size += len(content) + 1                # type: ignore[union-attr]
-                    hook(s.id, content.decode("utf-8", "surrogateescape"))  # type: ignore
+                    hook(s.id, content if raw else content.decode("utf-8", "surrogateescape"))  # type: ignore
                     continue
             self._line(line)
 
@@ -245,7 +297,7 @@ class Bridge:
             if len(fields) < 6:
                 raise ProtocolError(f"want report|VERSION|TIME|smtp-in|EVENT|SESSION, got {line!r}")
             self._report(self._session(fields[5], line), fields[4],
-                         fields[6] if len(fields) == 7 else b"")
+                         fields[6] if len(fields) == 7 else b"", fields[1])
         # Other kinds of lines may come with later versions: not for us.
 
     def _session(self, key: bytes, line: bytes) -> _Session:
@@ -301,6 +353,13 @@ class Bridge:
             s.verdict = None
             return
         s.question, s.gone = token, False
+        self._asking = s
+        try:
+            self._ask(s, phase, arg, hook)
+        finally:
+            self._asking = None
+
+    def _ask(self, s: _Session, phase: bytes, arg: bytes, hook: Callable[..., Any]) -> None:
         if phase == b"connect":
             hostname, _, address = arg.rpartition(b"|")
             hook(s.id, s.local, s.remote or _address(address), _text(hostname))
@@ -325,14 +384,14 @@ class Bridge:
             s.stream = b"filter-dataline|%s|%s|" % (s.key, token)
             s.size = 0
             s.ending = s.gone = False
-            s.verdict = None
+            s.verdict = s.lines = s.message = None
         self._key = b"|smtp-in|data-line|%s|%s|" % (s.key, token)
         self._key_session = s
         if content != b".":
             if content[:1] == b".":
                 content = content[1:]
             s.size += len(content) + 1
-            hook(s.id, _text(content))
+            hook(s.id, content if self._raw else _text(content))
             return
         self._key, self._key_session = b"\n", None
         on_eom = self.hooks.get("on_eom")
@@ -344,17 +403,36 @@ class Bridge:
         s.ending = True
         on_eom(s.id, s.size)
 
-    def _report(self, s: _Session, event: bytes, rest: bytes) -> None:
+    def _envelope(self, s: _Session, event: bytes, rest: bytes, version: bytes) -> None:
+        # MESSAGE|RESULT|ADDRESS; up to 0.5 MESSAGE|ADDRESS|RESULT.
+        fields = rest.split(b"|", 2)
+        if event == b"tx-begin":
+            s.sender, s.recipients = "", ()
+        elif len(fields) == 3:
+            result, address = fields[1:]
+            if version in (b"0.4", b"0.5"):
+                address, _, result = rest.partition(b"|")[2].rpartition(b"|")
+            if result != b"ok":
+                return
+            if event == b"tx-mail":
+                s.sender = self._complete(s, _text(address))
+            else:
+                s.recipients += (self._complete(s, _text(address)),)
+
+    def _report(self, s: _Session, event: bytes, rest: bytes, version: bytes) -> None:
         if event == b"link-connect":
             fields = rest.rsplit(b"|", 2)   # rdns|fcrdns, source, destination
             if len(fields) == 3:
                 s.remote, s.local = _address(fields[1]), _address(fields[2])
         elif event == b"link-greeting":
             s.server = sys.intern(_text(rest))
+        elif event in (b"tx-begin", b"tx-mail", b"tx-rcpt"):
+            self._envelope(s, event, rest, version)
         elif event in _EVENTS:              # commit, rollback or the end
             if event != b"tx-commit":       # whatever was still open is nobody's question now
                 s.gone = s.gone or s.question is not None or s.stream is not None
                 s.question, s.stream, s.ending, s.verdict = None, None, False, None
+                s.lines = s.message = None
             hook = self.hooks.get(_EVENTS[event])
             if hook is not None:
                 self._event = s
@@ -420,106 +498,3 @@ def writeln(id: int, line: Union[str, bytes]) -> None:
 def _verdict(status: int, text: str) -> bytes:
     word = b"disconnect|" if status == FILTER_CLOSE else b"reject|"
     return word + text.encode("utf-8", "surrogateescape")
-
-
-# -- the program ------------------------------------------------------------
-
-_HELP = """filter-python: runs a mail filter written in Python.
-
-It is started by the mail server, not by hand. In the server's configuration:
-
-    filter NAME python "{script}"
-    listen on ... filter NAME
-"""
-
-
-def _load(script: str) -> dict[str, Callable[..., Any]]:
-    with open(script, "rb") as f:
-        code = compile(f.read(), script, "exec")
-    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
-    module = types.ModuleType("filter_script")  # not __main__: that is the bridge
-    module.__file__ = script
-    sys.modules["filter_script"] = module
-    exec(code, module.__dict__)
-    return {name: getattr(module, name) for name in HOOKS if callable(getattr(module, name, None))}
-
-
-def _take_stdio() -> tuple[int, int]:
-    """Keep the protocol's descriptors for ourselves.
-
-    What the script, a library or a child prints goes to standard error, and
-    nobody but the bridge reads the server's lines."""
-    source, sink = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8",
-                                  errors="backslashreplace", line_buffering=True)
-    return source, sink
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view):]
-
-
-def _serve(bridge: Bridge, source: int) -> None:
-    while True:
-        chunk = os.read(source, _READ_SIZE)
-        if not chunk:
-            return
-        bridge.feed(chunk)
-
-
-def main(argv: list[str]) -> int:
-    """Run "filter-python SCRIPT [ARGS]"; give the exit status."""
-    if len(argv) < 2 or os.isatty(0):
-        sys.stderr.write(_HELP.format(script=os.path.abspath(argv[1]) if len(argv) > 1 else "SCRIPT"))
-        return 0 if os.isatty(0) else 2
-    script = argv[1]
-    sys.argv = argv[1:]
-    source, sink = _take_stdio()
-    try:
-        hooks = _load(script)
-        if not hooks:
-            sys.stderr.write(f"filter-python: {script} defines none of {', '.join(HOOKS)}\n")
-            return 1
-        bridge = use(Bridge(hooks, lambda data: _write_all(sink, data)))
-        _serve(bridge, source)
-        if not bridge._ready:
-            sys.stderr.write("filter-python: the server ended before config|ready\n")
-            return 1
-        return 0
-    except BrokenPipeError:
-        sys.stderr.write("filter-python: the server no longer reads our answers\n")
-    except ProtocolError as err:
-        sys.stderr.write(f"filter-python: the server broke the protocol: {err}\n")
-    except FileNotFoundError as err:
-        if err.filename != script:
-            traceback.print_exc()
-        else:
-            sys.stderr.write(f"filter-python: {script}: no such file\n")
-    except Exception:
-        traceback.print_exc()
-    return 1
-
-
-def run(argv: list[str]) -> None:
-    """Run main and end the process, threads of the script or not."""
-    try:
-        status = main(argv)
-    except SystemExit as err:
-        status = err.code if isinstance(err.code, int) else 0 if err.code is None else 1
-        if isinstance(err.code, str):
-            sys.stderr.write(err.code + "\n")
-    except KeyboardInterrupt:
-        status = 130
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass
-    os._exit(status)

@@ -19,7 +19,7 @@ func bridge(t *testing.T) string {
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("no python3 on this machine: nothing can run the Python SDK")
 	}
-	transcript.Reads(t, "filter-python", "*.py", "testdata/*.py", root+"/filters/callbacks/*.py", "README.md")
+	transcript.Reads(t, "filter-python", "*.py", "*/*.py", root+"/filters/callbacks/*.py", "README.md")
 	path, err := filepath.Abs("filter-python")
 	if err != nil {
 		t.Fatal(err)

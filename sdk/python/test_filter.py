@@ -137,9 +137,16 @@ class Answers(unittest.TestCase):
         self.assertEqual(fake.take(), b"filter-result|%s|a1|proceed\n" % KEY)
 
     def test_not_an_id(self):
-        fake = Fake(on_helo=lambda session, helo: filter.accept(id))    # the built-in, as the article has it
+        fake = Fake(on_helo=lambda session, helo: filter.accept("x"), on_data=lambda session: None)
         with self.assertRaisesRegex(TypeError, "the int that the hook was given"):
             fake.feed(ask(b"helo"))
+        fake.feed(ask(b"data"))
+        with self.assertRaisesRegex(TypeError, "the int that the hook was given"):
+            filter.accept(id)       # outside of a hook the built-in means nothing
+
+    def test_the_built_in_as_the_article_has_it(self):
+        fake = Fake(on_connect=lambda session, local, remote, hostname: filter.accept(id))
+        self.assertEqual(fake.feed(ask(b"connect", b"c", b"h|192.0.2.1")), b"filter-result|%s|c|proceed\n" % KEY)
 
     def test_later_from_another_hook(self):
         fake = Fake(on_connect=lambda *a: None, on_commit=filter.accept)
@@ -336,13 +343,14 @@ class Readme(unittest.TestCase):
     def test_the_example_test_runs(self):
         with open(os.path.join(HERE, "README.md")) as f:
             text = f.read()
-        block = text[text.index("    import filter, my_script"):text.index("The SDK's own tests")]
+        block = text[text.index("    import filtertest"):text.index("Put this folder into")]
         code = "\n".join(line[4:] for line in block.splitlines())
-        path = os.path.join(HERE, "..", "..", "filters", "callbacks", "refuse.py")
-        spec = importlib.util.spec_from_file_location("my_script", path)
-        sys.modules["my_script"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["my_script"])
-        exec(code, {})
+        here = os.getcwd()
+        os.chdir(os.path.join(HERE, "..", "..", "filters", "callbacks"))
+        try:
+            exec(code, {})
+        finally:
+            os.chdir(here)
 
 
 class Memory(unittest.TestCase):
