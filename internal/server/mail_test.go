@@ -144,25 +144,39 @@ func TestSessionLimits(t *testing.T) {
 	}
 }
 
-// TestDeparture: a client that leaves while a filter thinks about its message
-// ends the session, and nothing of the message stays.
+// TestDeparture: clients that leave while a filter thinks about their message,
+// with the farewell of TLS or without, end their sessions, and nothing of the
+// messages stays. They will come again with them.
 func TestDeparture(t *testing.T) {
 	dir := t.TempDir()
+	weirtest.Certificate(t, dir, "mx.example.test")
 	f := script(t, dir, "slow.sh", `[ "$phase" = commit ] && echo asked >&2`, "commit")
-	s := start(t, dir, fmt.Sprintf("filter slow proc-exec %q\nlisten on 127.0.0.1 port 0 tag in filter slow\n", f)+boxes(dir), Options{})
-	c := dial(t, s.addr(t, "in"))
-	c.do("EHLO client.example.net", "250")
-	c.do("MAIL FROM:<s@example.net>", "250")
-	c.do("RCPT TO:<alice@example.test>", "250")
-	c.do("DATA", "354")
-	c.say(fmt.Sprintf(text, "given up") + ".\n")
+	s := start(t, dir, fmt.Sprintf(`
+pki mx.example.test cert "@DIR@/cert.pem"
+pki mx.example.test key "@DIR@/key.pem"
+filter slow proc-exec %q
+listen on 127.0.0.1 port 0 tag in tls pki mx.example.test filter slow
+`, f)+boxes(dir), Options{})
+	clients := []*client{dial(t, s.addr(t, "in")), dial(t, s.addr(t, "in"))}
+	clients[1].do("EHLO client.example.net", "250")
+	clients[1].do("STARTTLS", "220")
+	clients[1].secure()
+	for _, c := range clients {
+		c.do("EHLO client.example.net", "250")
+		c.do("MAIL FROM:<s@example.net>", "250")
+		c.do("RCPT TO:<alice@example.test>", "250")
+		c.do("DATA", "354")
+		c.say(fmt.Sprintf(text, "given up") + ".\n")
+	}
 	eventually(t, "the filter is asked", func() error {
-		if !strings.Contains(s.log.String(), "asked") {
+		if strings.Count(s.log.String(), "msg=asked") != len(clients) {
 			return fmt.Errorf("it is not")
 		}
 		return nil
 	})
-	c.Close()
+	for _, c := range clients {
+		c.Close()
+	}
 	eventually(t, "the session has ended", func() error {
 		if n := s.sessions.count(); n != 0 {
 			return fmt.Errorf("%d sessions", n)

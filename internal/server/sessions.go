@@ -174,7 +174,7 @@ func (r *registry) watchDepartures(ctx context.Context) {
 			return
 		case now := <-t.C:
 			for _, s := range r.waiting(now) {
-				if left(s.Conn()) {
+				if left(s.Conn(), s.Secured()) {
 					s.Departed()
 				}
 			}
@@ -195,8 +195,9 @@ func (r *registry) waiting(now time.Time) []*session.Session {
 }
 
 // left reports whether the other end of conn is closed or shut for writing,
-// with nothing left to read.
-func left(conn net.Conn) bool {
+// with nothing left to read. Under TLS something is: its farewell, and nobody
+// who has said that wants to hear more.
+func left(conn net.Conn, secured bool) bool {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -209,7 +210,7 @@ func left(conn net.Conn) bool {
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		gone = n == 0 && err == nil || secured && shut(int(fd)) || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
 	})
 	return gone || err != nil
 }

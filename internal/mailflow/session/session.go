@@ -94,6 +94,7 @@ type Session struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	stopping atomic.Bool
+	secured  atomic.Bool  // tls is set
 	asking   atomic.Int64 // when the filters were asked, Unix nanoseconds; 0 if they are not
 }
 
@@ -328,6 +329,9 @@ func (s *Session) Waiting(now time.Time) time.Duration {
 
 // Departed ends a wait for filters because the client has left.
 func (s *Session) Departed() { s.cancel(errDeparted) }
+
+// Secured reports whether the session has gone over to TLS.
+func (s *Session) Secured() bool { return s.secured.Load() }
 
 // Conn gives the connection, to look whether the client is still there.
 func (s *Session) Conn() net.Conn { return s.conn }

@@ -62,6 +62,7 @@ func (s *Session) handshake() bool {
 		return false
 	}
 	s.tls = conn
+	s.secured.Store(true)
 	s.in.secure(conn)
 	s.typed = nil
 	s.out.w = conn
