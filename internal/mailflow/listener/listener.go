@@ -116,7 +116,7 @@ func (s *Socket) Serve(ctx context.Context, limits *Limits, wg *sync.WaitGroup, 
 		release, err := limits.admit(conn.RemoteAddr())
 		if err != nil {
 			log.Info("connection refused", "source", conn.RemoteAddr().String(), "reason", err.Error())
-			refuse(conn, err)
+			s.refuse(conn, err)
 			continue
 		}
 		wg.Add(1)
@@ -129,13 +129,17 @@ func (s *Socket) Serve(ctx context.Context, limits *Limits, wg *sync.WaitGroup, 
 }
 
 // refuse tells a client that it is one too many. The kernel's buffer takes the
-// line, so that nobody waits for the client.
-func refuse(conn net.Conn, err error) {
+// line, so that nobody waits for the client. Where TLS comes first there is
+// nobody to tell without a handshake, which would cost more than a session.
+func (s *Socket) refuse(conn net.Conn, err error) {
+	defer conn.Close()
+	if s.Config.TLS == config.TLSImplicit {
+		return
+	}
 	r := replyFull
 	if errors.Is(err, ErrSourceFull) {
 		r = replySourceMax
 	}
 	conn.SetWriteDeadline(time.Now().Add(refusalTimeout))
 	conn.Write(r.AppendWire(nil))
-	conn.Close()
 }

@@ -145,6 +145,23 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// TestRefusalUnderTLS: a client that expects a handshake is told nothing in the
+// clear; it would take that for an attack.
+func TestRefusalUnderTLS(t *testing.T) {
+	s := bind(t, config.Listener{Interface: "127.0.0.1", TLS: config.TLSImplicit}, "")
+	var wg sync.WaitGroup
+	go s.Serve(t.Context(), &Limits{}, &wg, quiet, func(_ context.Context, c net.Conn) { c.Close() })
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if b, err := io.ReadAll(c); err != nil || len(b) != 0 {
+		t.Errorf("heard %q, %v; want the end", b, err)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	tcp := func(s string) net.Addr {
 		a, err := net.ResolveTCPAddr("tcp", s)
