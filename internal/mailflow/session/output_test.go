@@ -2,11 +2,14 @@ package session
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mailflow/filter"
 )
@@ -111,6 +114,24 @@ func TestRefusalLingers(t *testing.T) {
 	if !s.linger {
 		t.Error("the connection is closed at once")
 	}
+}
+
+// TestStopBeforeHandshake: a session that hears of the stop before its client
+// has begun TLS does not wait for that.
+func TestStopBeforeHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.opt.TLS, b.opt.TLSConfig = config.TLSImplicit, &tls.Config{}
+		client, server := net.Pipe()
+		defer client.Close()
+		s := New(server, &b.opt, Peer{})
+		s.Interrupt()
+		begin := time.Now()
+		s.Serve(t.Context())
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("the session ended after %v", d)
+		}
+	})
 }
 
 // TestStopBeforeCommand: a session that is told to stop between two commands

@@ -57,6 +57,9 @@ func (s *Session) handshake() bool {
 	defer cancel()
 	conn := tls.Server(s.conn, s.opt.TLSConfig)
 	s.conn.SetReadDeadline(time.Now().Add(handshakeTimeout))
+	if s.stopping.Load() {
+		return false // Interrupt may have come before the deadline above
+	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.opt.Log.Info("tls handshake failed", "session", s.id.String(), "source", s.source(), "error", err)
 		return false
