@@ -122,12 +122,13 @@ func (s *Server) build(ctx context.Context) (err error) {
 			return err
 		}
 		for _, sock := range sockets {
-			opt, err := s.sessionOptions(sock)
-			if err != nil {
-				sock.Close()
-				return err
-			}
-			s.sockets = append(s.sockets, socket{sock, opt})
+			s.sockets = append(s.sockets, socket{Socket: sock}) // for close to find
+		}
+	}
+	for i := range s.sockets {
+		sock := &s.sockets[i]
+		if sock.sessions, err = s.sessionOptions(sock.Socket); err != nil {
+			return err
 		}
 	}
 	s.control, err = admin.Listen(filepath.Join(dir, admin.Socket))

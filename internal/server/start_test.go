@@ -2,9 +2,15 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/dns/dnstest"
+	"github.com/weirmail/weir/test/weirtest"
 )
 
 // TestStartErrors: what keeps a server from starting says where and what, and
@@ -38,6 +44,34 @@ func TestStartErrors(t *testing.T) {
 			nothingLeft(t, nil)
 			start(t, dir, "listen on 127.0.0.1 port 0 tag in\n"+boxes(dir), Options{}) // queue and sockets are free again
 		})
+	}
+}
+
+// TestCertificateGone: one that was there when the configuration was checked.
+// No socket stays bound.
+func TestCertificateGone(t *testing.T) {
+	dir := t.TempDir()
+	weirtest.Certificate(t, dir, "mx.example.test")
+	port := weirtest.FreePort(t)
+	cfg, err := config.LoadBytes("weir.conf", []byte(fmt.Sprintf(`queue path "%[1]s/q"
+pki mx.example.test cert "%[1]s/cert.pem"
+pki mx.example.test key "%[1]s/key.pem"
+listen on lo0 port %[2]d tls pki mx.example.test
+`, dir, port)+strings.ReplaceAll(boxes(dir), "@DIR@", dir)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(dir + "/key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(cfg, Options{Log: slog.New(slog.DiscardHandler), Resolver: &dnstest.Resolver{}}); err == nil || !strings.Contains(err.Error(), "weir.conf:2:5: pki mx.example.test: ") {
+		t.Errorf("error %v", err)
+	}
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		if c, err := net.Dial("tcp", net.JoinHostPort(host, fmt.Sprint(port))); err == nil {
+			c.Close()
+			t.Errorf("%s is still listened on", host)
+		}
 	}
 }
 
