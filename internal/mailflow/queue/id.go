@@ -25,7 +25,7 @@ type idSource struct {
 	mu   sync.Mutex
 	next uint64
 	end  uint64
-	keys [feistelRounds]uint32
+	key  Key
 }
 
 // NewID gives an id that no other message of this queue has had, within 2^32
@@ -48,8 +48,8 @@ func (s *idSource) id() (mail.MessageID, error) {
 		}
 		n := uint32(s.next)
 		s.next++
-		if id := spread(n, &s.keys); id != 0 { // zero is no message
-			return mail.MessageID(id), nil
+		if id := s.key.ID(n); id != 0 { // zero is no message
+			return id, nil
 		}
 	}
 }
@@ -66,24 +66,41 @@ func (s *idSource) refillLocked(ctx context.Context) error {
 		return err
 	}
 	s.next, s.end = b.First, b.First+idBlock
-	for i := range s.keys {
-		s.keys[i] = binary.LittleEndian.Uint32(b.Key[i*4:])
-	}
+	s.key = b.Key
 	return nil
 }
 
-const feistelRounds = 4
+// Key is the key of the bijection between numbers and message ids. A Store
+// may use the number of a message, which follows the order in which ids were
+// given out, where the id would scatter its rows.
+type Key [16]byte
 
-// spread is a bijection on 32 bits: a Feistel network, which is one whatever
-// its round function is. It hides order; it is no secret that matters.
-func spread(n uint32, keys *[feistelRounds]uint32) uint32 {
+const keyRounds = 4
+
+// ID gives the id with number n. It is zero, no id, for exactly one n.
+func (k Key) ID(n uint32) mail.MessageID {
 	l, r := uint16(n>>16), uint16(n)
-	for _, k := range keys {
-		x := (uint32(r) ^ k) * 0x9e3779b1
-		x ^= x >> 15
-		x = (x + k>>7) * 0x85ebca6b
-		x ^= x >> 16
-		l, r = r, l^uint16(x)
+	for i := range keyRounds {
+		l, r = r, l^k.mix(i, r)
+	}
+	return mail.MessageID(uint32(l)<<16 | uint32(r))
+}
+
+// Number gives the number of an id.
+func (k Key) Number(id mail.MessageID) uint32 {
+	l, r := uint16(id>>16), uint16(id)
+	for i := keyRounds - 1; i >= 0; i-- {
+		l, r = r^k.mix(i, l), l
 	}
 	return uint32(l)<<16 | uint32(r)
+}
+
+// mix is the round function of the Feistel network that ID is: a bijection,
+// whatever mix does. It hides order; it guards no secret.
+func (k Key) mix(round int, n uint16) uint16 {
+	c := binary.LittleEndian.Uint32(k[round*4:])
+	x := (uint32(n) ^ c) * 0x9e3779b1
+	x ^= x >> 15
+	x = (x + c>>7) * 0x85ebca6b
+	return uint16(x ^ x>>16)
 }

@@ -90,10 +90,10 @@ type Store interface {
 	Close() error
 }
 
-// Block is a range of numbers for message ids, and the key that spreads them.
+// Block is a range of numbers of messages, and the key that makes ids of them.
 type Block struct {
-	First uint64
-	Key   [16]byte
+	First uint64 // modulo 2^32
+	Key   Key
 }
 
 // Body is a body on its way into a Store. Write may be called until Seal,

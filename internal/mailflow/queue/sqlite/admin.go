@@ -74,20 +74,13 @@ func (s *Store) adminAll(ctx context.Context, op queue.Op, now time.Time) (int, 
 }
 
 func (w *writer) adminRef(op queue.Op, r queue.Ref, now time.Time) (int, error) {
-	msg := int64(-1)
-	err := w.st.find.query(func(v []driver.Value) error {
-		msg, _ = v[0].(int64)
-		return nil
-	}, int64(r.Message))
-	if err != nil || msg < 0 {
-		return 0, err
-	}
+	msg := w.s.seq(r.Message)
 	from, to := msg<<envelopeBits, msg<<envelopeBits|envelopeMask
 	if r.Envelope == 0 {
 		return w.adminRange(op, from, to, now)
 	}
 	seq := int64(-1)
-	err = w.st.ids.query(func(v []driver.Value) error {
+	err := w.st.ids.query(func(v []driver.Value) error {
 		if id, _ := v[1].(int64); mail.EnvelopeID(id) == r.Envelope {
 			seq, _ = v[0].(int64)
 		}

@@ -85,7 +85,7 @@ func (w *writer) checkClaims(c *queue.Change) error {
 
 func (w *writer) add(n *queue.New) error {
 	m := n.Message
-	seq := w.seq
+	seq := w.s.seq(m.ID)
 	var inline any
 	if n.Body == nil {
 		inline = n.Inline
@@ -107,7 +107,6 @@ func (w *writer) add(n *queue.New) error {
 	if err != nil {
 		return err
 	}
-	w.seq++
 	for i := range n.Envelopes {
 		if err := w.addEnvelope(seq<<envelopeBits|int64(i), &n.Envelopes[i], n.Claimed); err != nil {
 			return err

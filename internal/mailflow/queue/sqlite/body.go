@@ -174,7 +174,7 @@ func (s *Store) leftover(name string) bool {
 		return false
 	}
 	var rows int
-	err = s.read.QueryRowContext(context.Background(), "SELECT count(*) FROM message WHERE id = ?", n).Scan(&rows)
+	err = s.read.QueryRowContext(context.Background(), "SELECT count(*) FROM message WHERE seq = ?", s.seq(id)).Scan(&rows)
 	if err != nil || rows > 0 {
 		return false
 	}

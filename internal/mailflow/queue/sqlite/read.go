@@ -93,7 +93,7 @@ func (it *items) scan(v []driver.Value) (queue.Item, int64) {
 func (s *Store) Open(ctx context.Context, id mail.MessageID) (io.ReadCloser, error) {
 	var file bool
 	var data []byte
-	err := s.read.QueryRowContext(ctx, "SELECT body IS NULL, body FROM message WHERE id = ?", int64(id)).Scan(&file, &data)
+	err := s.read.QueryRowContext(ctx, "SELECT body IS NULL, body FROM message WHERE seq = ?", s.seq(id)).Scan(&file, &data)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, fmt.Errorf("message %v: %w", id, queue.ErrNotFound)
@@ -120,14 +120,7 @@ func (s *Store) List(ctx context.Context, f queue.Filter) ([]queue.Item, error) 
 	}
 	query := selectItems + " WHERE e.seq BETWEEN ? AND ?"
 	if f.Ref != (queue.Ref{}) {
-		var msg int64
-		err := s.read.QueryRowContext(ctx, "SELECT seq FROM message WHERE id = ?", int64(f.Ref.Message)).Scan(&msg)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, s.explain(err)
-		}
+		msg := s.seq(f.Ref.Message)
 		from, to = msg<<envelopeBits, msg<<envelopeBits|envelopeMask
 	}
 	args := []any{max(from, int64(f.After)+1), to}

@@ -6,11 +6,11 @@ import (
 
 // The database.
 //
-// Rows stand in the order of their arrival (seq), not in that of their ids,
-// which are random: new mail is then written and deleted at one end of the
-// tables, however much is in them. The envelopes of the message with seq m
-// have the seqs m<<20 to m<<20 | 0xfffff, so that they are found without
-// another index.
+// Rows stand in the order of the numbers of messages (seq; see queue.Key), not
+// in that of their ids, which are scattered: new mail is then written and
+// deleted at one end of the tables, however much is in them, and no index on
+// ids is needed. The envelopes of the message with seq m have the seqs m<<20
+// to m<<20 | 0xfffff.
 //
 // due says when an envelope is given out, and so which state it is in: it is
 // next while the envelope waits, else dueClaimed or dueHeld. Claims are not
@@ -41,7 +41,7 @@ INSERT INTO meta VALUES ('counter', 0), ('writes', 0), ('key', randomblob(16));
 
 CREATE TABLE message (
 	seq           INTEGER PRIMARY KEY,
-	id            INTEGER NOT NULL UNIQUE,
+	id            INTEGER NOT NULL,
 	sender_local  TEXT NOT NULL,
 	sender_domain TEXT NOT NULL,
 	size          INTEGER NOT NULL,

@@ -61,6 +61,7 @@ type Options struct {
 // Store is a queue.Store in a directory.
 type Store struct {
 	dir  string
+	key  queue.Key
 	log  *slog.Logger
 	lock *os.File
 	read *sql.DB
@@ -156,6 +157,9 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 	if err := migrate(c, path); err != nil {
 		return err
 	}
+	if err := s.readKey(c); err != nil {
+		return err
+	}
 	if opt.maxPages > 0 {
 		if err := c.exec(fmt.Sprintf("PRAGMA max_page_count=%d", opt.maxPages)); err != nil {
 			return err
@@ -164,6 +168,27 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 	// Nobody else has the lock, so nobody works on what was claimed.
 	return c.exec(fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed))
 }
+
+// readKey reads the key, by which messages are found.
+func (s *Store) readKey(c *conn) error {
+	st, err := c.prepare("SELECT value FROM meta WHERE name = 'key'")
+	if err != nil {
+		return err
+	}
+	found := false
+	err = st.query(func(v []driver.Value) error {
+		key, _ := v[0].([]byte)
+		found = copy(s.key[:], key) == len(s.key) && len(key) == len(s.key)
+		return nil
+	})
+	if err == nil && !found {
+		return s.damaged(errors.New("it has no key"))
+	}
+	return err
+}
+
+// seq gives the key of a message's row.
+func (s *Store) seq(id mail.MessageID) int64 { return int64(s.key.Number(id)) }
 
 func (s *Store) quickCheck(c *conn) error {
 	st, err := c.prepare("PRAGMA quick_check(1)")
@@ -260,13 +285,11 @@ func (s *Store) Reserve(ctx context.Context, n int) (queue.Block, error) {
 	if n <= 0 {
 		return queue.Block{}, fmt.Errorf("reserving %d numbers", n)
 	}
-	var b queue.Block
+	b := queue.Block{Key: s.key}
 	err := s.submit(ctx, grow, func(w *writer) error {
 		return w.st.reserve.query(func(v []driver.Value) error {
 			last, _ := v[0].(int64)
 			b.First = uint64(last) - uint64(n)
-			key, _ := v[1].([]byte)
-			copy(b.Key[:], key)
 			return nil
 		}, int64(n))
 	})

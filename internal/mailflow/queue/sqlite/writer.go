@@ -49,7 +49,6 @@ type writer struct {
 	reqs chan *request
 	gone chan struct{} // the goroutine has ended
 
-	seq    int64  // of the next message
 	fence  uint64 // of the last claim
 	claims map[mail.EnvelopeID]claim
 	undo   []undo           // what to do to claims if the transaction fails
@@ -78,7 +77,7 @@ type statements struct {
 	dropEnvelope, dropMessage        *stmt
 	deferEnvelope                    *stmt
 	due, nextDue, claim              *stmt
-	find, ids, files                 *stmt
+	ids, files                       *stmt
 	removeRange, removeMessages      *stmt
 	retryRange, holdRange, freeRange *stmt
 	chunk                            *stmt
@@ -100,11 +99,6 @@ func (w *writer) start() error {
 	if err := w.prepare(); err != nil {
 		return err
 	}
-	last, err := w.c.number("SELECT max(seq) FROM message")
-	if err != nil {
-		return err
-	}
-	w.seq = last + 1
 	go w.loop()
 	return nil
 }
@@ -118,7 +112,7 @@ func (w *writer) prepare() error {
 		{&w.st.begin, "BEGIN IMMEDIATE"},
 		{&w.st.commit, "COMMIT"},
 		{&w.st.rollback, "ROLLBACK"},
-		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value, (SELECT value FROM meta WHERE name = 'key')"},
+		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value"},
 		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
 		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
@@ -130,7 +124,6 @@ func (w *writer) prepare() error {
 		{&w.st.due, selectItems + " WHERE e.due <= ?1 ORDER BY e.due LIMIT ?2"},
 		{&w.st.nextDue, fmt.Sprintf("SELECT min(due) FROM envelope WHERE due < %d", dueClaimed)},
 		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d WHERE seq = ?1", dueClaimed)},
-		{&w.st.find, "SELECT seq FROM message WHERE id = ?1"},
 		{&w.st.ids, "SELECT seq, id FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
 		{&w.st.files, "SELECT id FROM message WHERE seq BETWEEN ?1 AND ?2 AND body IS NULL AND " + noEnvelopes},
 		{&w.st.removeRange, "DELETE FROM envelope WHERE seq BETWEEN ?1 AND ?2"},

@@ -48,7 +48,7 @@ func (s *Memory) Reserve(_ context.Context, n int) (queue.Block, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := queue.Block{First: s.counter, Key: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
+	b := queue.Block{First: s.counter, Key: queue.Key{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
 	s.counter += uint64(n)
 	return b, nil
 }
