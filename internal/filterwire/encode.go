@@ -141,6 +141,17 @@ func AppendReport(b []byte, v Protocol, e *trace.Event) []byte {
 	return append(b, '\n')
 }
 
+// AppendFinalAddress appends the report of a TxMail or TxRcpt to a filter that
+// registered the feature final-address: the address is the one that counts. One
+// that is none (it was refused for its form) stands as the client wrote it.
+func AppendFinalAddress(b []byte, e *trace.Event) []byte {
+	f := *e
+	if f.Result == "ok" || !f.Addr.IsNull() {
+		f.Text = f.Addr.String()
+	}
+	return AppendReport(b, V07, &f)
+}
+
 // appendTx appends the fields of the tx-* events, which all begin with the
 // message's id.
 func appendTx(b []byte, e *trace.Event) []byte {

@@ -80,8 +80,8 @@ func openFilters(c *filter.Chain) session.OpenFilters {
 // how they say that there is no message to carry.
 type filterAdapter struct{ *filter.Session }
 
-func (a filterAdapter) Message(out io.Writer) session.MessageFilter {
-	if m := a.Session.Message(out); m != nil {
+func (a filterAdapter) Message(ctx context.Context, out io.Writer) session.MessageFilter {
+	if m := a.Session.Message(ctx, out); m != nil {
 		return m
 	}
 	return nil
@@ -163,9 +163,9 @@ const (
 	departureEvery = time.Second
 )
 
-// watchDepartures ends the waits of sessions whose client has left, until ctx
-// ends.
-func (r *registry) watchDepartures(ctx context.Context) {
+// watchDepartures ends the waits of sessions whose client has left, and those
+// that take longer than limit, until ctx ends.
+func (r *registry) watchDepartures(ctx context.Context, limit time.Duration) {
 	t := time.NewTicker(departureEvery)
 	defer t.Stop()
 	for {
@@ -173,8 +173,10 @@ func (r *registry) watchDepartures(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			for _, s := range r.waiting(now) {
-				if left(s.Conn(), s.Secured()) {
+			for _, s := range r.waiting(now, min(departureAfter, limit)) {
+				if s.Waiting(now) > limit {
+					s.Overdue()
+				} else if left(s.Conn(), s.Secured()) {
 					s.Departed()
 				}
 			}
@@ -182,12 +184,13 @@ func (r *registry) watchDepartures(ctx context.Context) {
 	}
 }
 
-func (r *registry) waiting(now time.Time) []*session.Session {
+// waiting gives the sessions that wait for their filters for longer than d.
+func (r *registry) waiting(now time.Time, d time.Duration) []*session.Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var long []*session.Session
 	for s := range r.sessions {
-		if s.Waiting(now) > departureAfter {
+		if s.Waiting(now) > d {
 			long = append(long, s)
 		}
 	}

@@ -85,7 +85,7 @@ func benchmarkLines(b *testing.B, filters int) {
 	s := open(h)
 	defer s.Close()
 	for range b.N {
-		m := s.Message(io.Discard)
+		m := s.Message(context.Background(), io.Discard)
 		for n := 0; n < size; n += len(chunk) {
 			if _, err := m.Write(chunk); err != nil {
 				b.Fatal(err)

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mail"
 )
 
 // The ways in which a filter fails that are no wrong line. A Fault wraps one.
 var (
-	// ErrTimeout: no answer, or a full pipe, for Options.AnswerTimeout.
+	// ErrTimeout: no answer, or a full pipe, for the filter's time limit.
 	ErrTimeout = errors.New("did not answer in time")
 	// ErrExited: the process ended or closed its standard output.
 	ErrExited = errors.New("process ended")
@@ -21,6 +22,11 @@ var (
 	ErrDown = errors.New("is not running")
 	// ErrTooLarge: the filter wrote more for one message than Options.MaxMessage.
 	ErrTooLarge = errors.New("wrote too much for one message")
+	// ErrPaused: an operator keeps it from being asked.
+	ErrPaused = errors.New("is paused")
+	// ErrReplaced: an operator had it started again, and the transaction was
+	// not over when the old process had to go.
+	ErrReplaced = errors.New("was started again")
 )
 
 // Fault is what a filter did wrong. It is private: a client is told which
@@ -58,22 +64,59 @@ func (f *Fault) line() string {
 // policy says what a filter's fault means to those who wait for it. Every
 // fault becomes a Verdict here and nowhere else.
 type policy struct {
-	timeout time.Duration // for an answer, for room in the pipe, for the end of a message
+	// timeout is for the start, for an answer, for room in the pipe, and from
+	// the end of a message to the filter's own end of it.
+	timeout   time.Duration
+	onFailure config.OnFailure
 }
 
-// verdict is what a question that filter name did not answer counts as.
+// passesOver reports whether the chain goes on without a filter that failed at
+// phase.
 //
-// RSET, NOOP and QUIT go on: no mail depends on them, RFC 5321 s4.1.1.10 lets
-// QUIT always succeed, and a client that cannot leave hangs.
-func (p policy) verdict(name string, phase filterwire.Phase, err error) Verdict {
+// RSET, NOOP and QUIT always go on: no mail depends on them, RFC 5321
+// s4.1.1.10 lets QUIT always succeed, and a client that cannot leave hangs.
+func (p policy) passesOver(phase filterwire.Phase) bool {
 	switch phase {
 	case filterwire.Rset, filterwire.Noop, filterwire.Quit:
-		return Verdict{Decision: filterwire.Proceed, Filter: name, Err: err}
+		return true
 	}
-	return Verdict{
-		Decision: filterwire.Reject,
-		Param:    "451 4.7.1 Filter " + name + " failed, try again later",
-		Filter:   name,
-		Err:      err,
+	return p.onFailure == config.Accept || p.onFailure == config.Hold
+}
+
+// verdict is what a question that filter name did not answer counts as. The
+// client is told which filter, and in which session the log has more.
+func (p policy) verdict(name string, phase filterwire.Phase, f *Fault) Verdict {
+	v := Verdict{Decision: filterwire.Reject, Filter: name, Err: f}
+	switch {
+	case p.passesOver(phase):
+		v.Decision = filterwire.Proceed
+	case p.onFailure == config.Reject:
+		v.Param = fmt.Sprintf("550 5.7.1 Filter %s failed in session %v", replyName(name), f.Session)
+	default:
+		v.Param = fmt.Sprintf("451 4.7.1 Filter %s failed in session %v, try again later", replyName(name), f.Session)
 	}
+	return v
+}
+
+// maxReplyName is how much of a filter's name a reply shows, in bytes.
+const maxReplyName = 64
+
+// replyName makes name fit for a reply: RFC 5321 s4.2 has printable ASCII.
+func replyName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name[:min(len(name), maxReplyName)])
+}
+
+// ofTransaction reports whether a question at phase is about a transaction. A
+// filter that failed one has failed it to its end.
+func ofTransaction(phase filterwire.Phase) bool {
+	switch phase {
+	case filterwire.MailFrom, filterwire.RcptTo, filterwire.Data, filterwire.DataLine, filterwire.Commit:
+		return true
+	}
+	return false
 }

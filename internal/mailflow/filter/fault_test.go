@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,8 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("error %v", v.Err)
 	}
 	ev.wait(t, "FilterFailed", func(e *trace.Event) bool { return e.Kind == trace.FilterFailed && e.Phase == "mail-from" })
+	wantFault(t, ask(t, s, filterwire.RcptTo, "b@example.net"), "a") // the transaction has failed
+	s.told(trace.TxReset, nil)
 	wantProceed(t, ask(t, s, filterwire.RcptTo, "b@example.net")) // a timeout alone does not kill
 	if n := h.List()[0].Workers[0].Restarts; n != 0 {
 		t.Errorf("%d restarts", n)
@@ -146,7 +149,7 @@ func TestLateAnswer(t *testing.T) {
 	s := open(h)
 	defer s.Close()
 	wantFault(t, ask(t, s, filterwire.MailFrom, "a@example.net"), "a")
-	wantProceed(t, Verdict{Decision: filterwire.Proceed})
+	s.told(trace.TxReset, nil)
 	other := open(h)
 	defer other.Close()
 	for range 3 { // until it is awake again
@@ -285,26 +288,43 @@ func TestFaultInMessage(t *testing.T) {
 	}
 }
 
+// Lines behind the dot of a message, and a dot before the server's, are faults.
+// One that comes after Finish is the fault of whatever is asked next.
 func TestOddMessages(t *testing.T) {
 	body := []string{"Subject: x", "", "one", "two"}
-	whole := strings.Join(body, "\n") + "\n"
-	for role, want := range map[string]string{
-		"line-early-dot": "Subject: x\n\n",
-		"line-two-dots":  whole,
-		"line-after-dot": whole,
+	for role, expected := range map[string]string{
+		"line-two-dots":  "after its dot",
+		"line-after-dot": "after its dot",
 	} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			h, _ := host(t, Options{}, command(role), command("lines"))
+			h, ev := host(t, Options{}, command(role), command("lines"))
 			s := open(h)
 			defer s.Close()
 			wantProceed(t, ask(t, s, filterwire.MailFrom, "a@example.net"))
-			out, v := send(t, s, body...)
-			wantProceed(t, v)
-			if out != want {
-				t.Errorf("message %q, want %q", out, want)
+			_, v := send(t, s, body...)
+			if v.Err == nil {
+				v = ask(t, s, filterwire.Commit, "")
 			}
-			wantProceed(t, ask(t, s, filterwire.Commit, ""))
+			wantFault(t, v, "a")
+			e := ev.wait(t, "FilterFailed", kind(trace.FilterFailed, ""))
+			if e.Session != s.id || !strings.Contains(e.Cause.Error(), expected) {
+				t.Errorf("session %v, cause %v", e.Session, e.Cause)
+			}
 		})
 	}
+}
+
+func TestEarlyDot(t *testing.T) {
+	h, ev := host(t, Options{}, command("line-early-dot"))
+	s := open(h)
+	defer s.Close()
+	wantProceed(t, ask(t, s, filterwire.MailFrom, "a@example.net"))
+	m := s.Message(t.Context(), io.Discard)
+	m.Write([]byte("one\ntwo\nthree\n"))
+	e := ev.wait(t, "FilterFailed", kind(trace.FilterFailed, ""))
+	if !strings.Contains(e.Cause.Error(), "no dot before the server's") {
+		t.Errorf("cause %v", e.Cause)
+	}
+	wantFault(t, m.Finish(t.Context()), "a")
 }

@@ -9,6 +9,8 @@
 package filter
 
 import (
+	"io"
+
 	"github.com/weirmail/weir/internal/filterwire"
 )
 
@@ -21,11 +23,22 @@ type Verdict struct {
 	Param    string // Reject, Disconnect: reply text as the filter gave it, unchecked; Rewrite: new argument
 	Filter   string // name of the filter that decided, "" if all proceeded
 
-	// Err is set if nobody answered. If a filter failed, Filter names it, Err
-	// is a *Fault and Decision is what its policy says: Reject with a 451
-	// 4.7.1 text, and Proceed at rset, noop and quit, on which no mail
-	// depends. If the caller's context ended, Err is its cause. If the writer
+	// Err is set if somebody did not answer. If a filter failed, Filter names
+	// it, Err is a *Fault and Decision is what the filter's policy says: Reject
+	// with a 451 4.7.1 or 550 5.7.1 text, or Proceed if it was passed over
+	// (always at rset, noop and quit, on which no mail depends) and nobody else
+	// objected. If the caller's context ended, Err is its cause. If the writer
 	// behind a message failed, Filter is empty and Err wraps its error. Both
 	// come with Reject and a 451 4.3.0 text.
 	Err error
+
+	// Hold, at commit, says why the message is to wait in the queue until
+	// somebody releases it; "" if it need not.
+	Hold string
+
+	// Before, at commit, is set if what came out of the chain is void, because
+	// filters have failed since: it writes the message as it was before them,
+	// in the form in which Session.Message's writer got it. It is called once
+	// at most, and before the next call of the Session.
+	Before func(io.Writer) error
 }

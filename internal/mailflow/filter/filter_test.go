@@ -178,7 +178,7 @@ func wantFault(t *testing.T, v Verdict, filter string) {
 func send(t *testing.T, s *Session, lines ...string) (string, Verdict) {
 	t.Helper()
 	var out bytes.Buffer
-	m := s.Message(&out)
+	m := s.Message(context.Background(), &out)
 	if m == nil {
 		t.Fatal("no filter wants the message")
 	}

@@ -35,7 +35,7 @@ func TestLargeMessage(t *testing.T) {
 	defer s.Close()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
 	sum := sha256.New()
-	m := s.Message(sum)
+	m := s.Message(context.Background(), sum)
 	part := lines(1 << 20)
 	want := sha256.New()
 	for range 35 {
@@ -70,7 +70,7 @@ func TestSlowOutput(t *testing.T) {
 	defer s.Close()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
 	out := &gate{open: make(chan struct{})}
-	m := s.Message(out)
+	m := s.Message(context.Background(), out)
 	body := lines(8 << 20)
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -129,7 +129,7 @@ func TestOutputFails(t *testing.T) {
 	s := open(h)
 	defer s.Close()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
-	m := s.Message(brokenWriter{})
+	m := s.Message(context.Background(), brokenWriter{})
 	m.Write([]byte("x\n"))
 	v := m.Finish(t.Context())
 	if !errors.Is(v.Err, errBroken) || v.Decision != filterwire.Reject || v.Filter != "" {
@@ -144,7 +144,7 @@ func TestAbort(t *testing.T) {
 	defer s.Close()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
 	var out bytes.Buffer
-	m := s.Message(&out)
+	m := s.Message(context.Background(), &out)
 	m.Write(lines(4096))
 	m.Abort()
 	n := out.Len()
@@ -168,7 +168,7 @@ func TestFinishEndsWithContext(t *testing.T) {
 	s := open(h)
 	defer s.Close()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
-	m := s.Message(io.Discard)
+	m := s.Message(context.Background(), io.Discard)
 	m.Write([]byte("x\n"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -229,7 +229,7 @@ func TestManySessions(t *testing.T) {
 				}
 			}
 			var out bytes.Buffer
-			m := s.Message(&out)
+			m := s.Message(context.Background(), &out)
 			body := fmt.Sprintf("session %d\n\nline\n", i)
 			m.Write([]byte(body))
 			if v := m.Finish(context.Background()); v.Err != nil || out.String() != body {
@@ -282,7 +282,7 @@ func TestNothingLeft(t *testing.T) {
 		s := open(h)
 		s.connect()
 		ask(t, s, filterwire.MailFrom, "a")
-		m := s.Message(io.Discard)
+		m := s.Message(context.Background(), io.Discard)
 		m.Write(lines(300 << 10))
 		m.Finish(t.Context())
 		s.Close()

@@ -21,24 +21,27 @@ type process struct {
 
 	// Tokens count up from base. The lowest bit is set in those of messages,
 	// so that a late line of a message that is over is known as one.
-	base    uint64
-	last    atomic.Uint64 // highest number that was given out
-	events  atomic.Uint32 // filterwire.Events that it registered
-	phases  atomic.Uint32 // filterwire.Phases
-	size    atomic.Bool   // feature message-size
-	ready   chan struct{} // closed at register|ready
-	isReady bool          // the reader's own copy
-	over    chan struct{} // closed by fail
-	ended   atomic.Bool   // over is closed
+	base      uint64
+	last      atomic.Uint64 // highest number that was given out
+	events    atomic.Uint32 // filterwire.Events that it registered
+	phases    atomic.Uint32 // filterwire.Phases
+	size      atomic.Bool   // feature message-size
+	finalAddr atomic.Bool   // feature final-address
+	ready     chan struct{} // closed at register|ready
+	isReady   bool          // the reader's own copy
+	over      chan struct{} // closed by fail
+	ended     atomic.Bool   // over is closed
 
 	exited chan struct{} // closed when the program has ended
 	status string        // how; set before exited is closed
 	sig    sync.Mutex    // no signal is sent after gone is set
 	gone   bool
 
-	mu    sync.Mutex
-	seats map[mail.SessionID]*seat
-	fault error // why it is over
+	mu       sync.Mutex
+	seats    map[mail.SessionID]*seat
+	fault    error         // why it is over
+	leaving  atomic.Bool   // another has taken its place: sessions leave it when their transaction is over
+	deserted chan struct{} // closed when the last has left; nil unless leaving
 }
 
 func (p *process) registered(ph filterwire.Phase) bool {
@@ -60,12 +63,19 @@ func (p *process) wasMessage(token uint64) bool {
 	return n&1 == 1 && n>>1 >= 1 && n>>1 <= p.last.Load()
 }
 
-// add makes s known; it fails if the process is over.
+// errLeaving says that a process takes no more sessions, because its worker
+// has a newer one.
+var errLeaving = errors.New("another process has taken its place")
+
+// add makes s known; it fails if the process is over or leaving.
 func (p *process) add(id mail.SessionID, s *seat) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fault != nil {
+	switch {
+	case p.fault != nil:
 		return p.fault
+	case p.leaving.Load():
+		return errLeaving
 	}
 	p.seats[id] = s
 	return nil
@@ -74,8 +84,25 @@ func (p *process) add(id mail.SessionID, s *seat) error {
 // remove forgets a session: what the filter still says of it is ignored.
 func (p *process) remove(id mail.SessionID) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, had := p.seats[id]
 	delete(p.seats, id)
-	p.mu.Unlock()
+	if had && len(p.seats) == 0 && p.deserted != nil {
+		close(p.deserted)
+	}
+}
+
+// leave has the process take no more sessions. What it gives is closed when
+// the last of those it has is gone.
+func (p *process) leave() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deserted = make(chan struct{})
+	p.leaving.Store(true)
+	if len(p.seats) == 0 {
+		close(p.deserted)
+	}
+	return p.deserted
 }
 
 func (p *process) seat(id mail.SessionID) *seat {
@@ -128,6 +155,7 @@ type seat struct {
 	p      *process    // that has heard of the session; may be over
 	tx     *process    // that was there when the transaction began
 	stuck  atomic.Bool // does not read or answer: not spoken to again in this session
+	failed *Fault      // by which it failed the transaction under way
 	answer chan struct{}
 
 	mu      sync.Mutex
@@ -139,6 +167,7 @@ type seat struct {
 	err     error
 	late    []uint64 // questions nobody waits for any more
 	streams []*stream
+	whole   uint64 // token of the last message that the filter has ended
 }
 
 // maxLate is how many questions a filter may leave without answer in one
@@ -171,7 +200,7 @@ func (st *seat) lost(p *process, f *Fault) {
 		st.answer <- struct{}{} // has room: one question, one answer
 	}
 	for _, x := range streams {
-		x.m.fail(x.link, f)
+		x.fail(f)
 	}
 }
 
@@ -204,16 +233,17 @@ func (st *seat) result(p *process, l *filterwire.Line) error {
 	return nil
 }
 
-// stream finds a message of the session by its token.
-func (st *seat) stream(token uint64) *stream {
+// stream finds a message of the session by its token; over says that it was
+// ended by the filter.
+func (st *seat) stream(token uint64) (x *stream, over bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, x := range st.streams {
 		if x.token == token {
-			return x
+			return x, false
 		}
 	}
-	return nil
+	return nil, token == st.whole && token != 0
 }
 
 // asked gives the phase whose question is out, or a message is.

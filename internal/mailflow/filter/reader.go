@@ -73,7 +73,9 @@ func (r *reader) lines(b []byte) (used int, err error) {
 		line := b[used : used+n]
 		used += n + 1
 		if len(r.head) > 0 && r.cur != nil && bytes.HasPrefix(line, r.head) && n <= filterwire.MaxLine {
-			r.dataline(line[len(r.head):])
+			if err := r.dataline(line, line[len(r.head):]); err != nil {
+				return used, err
+			}
 			continue
 		}
 		r.release()
@@ -123,6 +125,9 @@ func (r *reader) one(line []byte) error {
 	return nil
 }
 
+// wantFeature is what is expected in place of another feature.
+const wantFeature = "a feature that config|feature announced"
+
 func (r *reader) register(line []byte) error {
 	l, p := &r.line, r.p
 	switch l.Kind {
@@ -131,10 +136,16 @@ func (r *reader) register(line []byte) error {
 	case filterwire.RegisterFilter:
 		p.phases.Or(uint32(filterwire.Phases(0).With(l.Phase)))
 	case filterwire.RegisterFeature:
-		if string(l.Text) != FeatureMessageSize || p.w.proc.protocol == filterwire.V06 {
-			return filterwire.NewProtocolError(line, "a feature that config|feature announced")
+		switch name := string(l.Text); {
+		case p.w.proc.protocol == filterwire.V06:
+			return filterwire.NewProtocolError(line, wantFeature)
+		case name == FeatureMessageSize:
+			p.size.Store(true)
+		case name == FeatureFinalAddress:
+			p.finalAddr.Store(true)
+		default:
+			return filterwire.NewProtocolError(line, wantFeature)
 		}
-		p.size.Store(true)
 	}
 	return nil
 }
@@ -146,33 +157,44 @@ func (r *reader) firstDataline(line []byte) error {
 	if st == nil {
 		return nil
 	}
-	x := st.stream(l.Token)
-	if x == nil {
-		if r.p.wasMessage(l.Token) {
-			return nil // the message is over
-		}
+	x, over := st.stream(l.Token)
+	switch {
+	case x != nil:
+	case over:
+		return r.wrong(line, st, "no line of this message after its dot")
+	case r.p.wasMessage(l.Token):
+		return nil // the message was given up
+	default:
 		return r.wrong(line, st, "no message line, since no message of this session and token is under way")
 	}
 	r.head = append(r.head[:0], line[:len(line)-len(l.Text)]...)
 	r.cur = x
-	r.dataline(l.Text)
-	return nil
+	return r.dataline(line, l.Text)
 }
 
 // dataline adds a line to the stream at hand.
-func (r *reader) dataline(text []byte) {
+func (r *reader) dataline(line, text []byte) error {
 	if !r.held {
 		r.cur.out.mu.Lock()
 		r.held = true
 	}
-	r.cur.line(text)
+	err := r.cur.line(text)
+	if err == nil {
+		return nil
+	}
+	r.release()
+	st := r.cur.seat
+	if r.p.seat(st.s.id) != st {
+		return nil // the session has ended
+	}
+	r.line.Session = st.s.id
+	return r.wrong(line, st, err.Error())
 }
 
 // release ends a run of lines: whoever moves them on is told.
 func (r *reader) release() {
 	if r.held {
 		r.held = false
-		r.cur.touch()
 		r.cur.out.mu.Unlock()
 		r.cur.out.signal()
 	}

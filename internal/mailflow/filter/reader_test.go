@@ -34,7 +34,7 @@ func loneProcess() (*process, *seat, *stream) {
 	p.seats[1] = st
 	st.token = p.token(false)
 	st.phase = filterwire.MailFrom
-	x := &stream{m: &Message{s: s}, seat: st, p: p, token: p.token(true), out: newSpool(1 << 20)}
+	x := &stream{m: &Message{s: s, quit: make(chan struct{})}, link: &link{name: "a", proc: w.proc}, seat: st, p: p, token: p.token(true), out: newSpool(1 << 20), skip: make(chan struct{})}
 	st.streams = []*stream{x}
 	return p, st, x
 }
@@ -191,7 +191,7 @@ func TestWriterFull(t *testing.T) {
 	line := []byte(strings.Repeat("x", 64<<10))
 	var perr error
 	for perr == nil {
-		perr = w.put(line, patience{limit: 50 * time.Millisecond, progress: true})
+		perr = w.put(line, patience{limit: 50 * time.Millisecond})
 	}
 	if !errors.Is(perr, ErrTimeout) {
 		t.Errorf("got %v", perr)

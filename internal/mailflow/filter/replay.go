@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/trace"
@@ -33,33 +34,53 @@ func (s *Session) keep(e *trace.Event) {
 	}
 }
 
+// usable gives the process that st speaks to and may go on with, nil if there
+// is none. One that is leaving is done with when no transaction of this session
+// is under way on it.
+func (s *Session) usable(st *seat) *process {
+	p := st.p
+	if p == nil || p.ended.Load() || p.leaving.Load() && (!s.inTx || s.opening || st.tx != p) {
+		return nil
+	}
+	return p
+}
+
 // reach gives the process that st speaks to, after it has been told who the
 // session is. It waits for a process that is due, unless ctx has ended.
 func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
 	if st.stuck.Load() {
 		return nil, ErrTimeout
 	}
-	if st.p != nil && !st.p.ended.Load() {
-		return st.p, nil
+	if p := s.usable(st); p != nil {
+		return p, nil
 	}
-	p := st.w.current(ctx)
-	if p == nil {
-		return nil, ErrDown
+	if st.p != nil {
+		st.p.remove(s.id)
+		st.p = nil
 	}
-	st.mu.Lock()
-	st.on, st.late = p, nil
-	st.mu.Unlock()
-	if err := p.add(s.id, st); err != nil {
+	for {
+		p := st.w.current(ctx)
+		if p == nil {
+			return nil, ErrDown
+		}
+		st.mu.Lock()
+		st.on, st.late, st.whole = p, nil, 0
+		st.mu.Unlock()
+		err := p.add(s.id, st)
+		if err == nil {
+			st.p = p
+			if s.opening {
+				st.tx = p
+			}
+			return p, s.replay(st, p)
+		}
 		st.mu.Lock()
 		st.on = nil
 		st.mu.Unlock()
-		return nil, err
+		if !errors.Is(err, errLeaving) { // else there is a newer one
+			return nil, err
+		}
 	}
-	st.p = p
-	if s.opening {
-		st.tx = p
-	}
-	return p, s.replay(st, p)
 }
 
 // replay tells p who the session is, in one write.
@@ -86,6 +107,9 @@ func (s *Session) broken(st *seat) bool { return s.inTx && !s.opening && st.tx !
 // began on another process are not for this one: it would answer for mail of
 // which it knows half.
 func (s *Session) reachFor(ctx context.Context, st *seat, phase filterwire.Phase) (*process, error) {
+	if st.w.proc.paused.Load() {
+		return nil, ErrPaused
+	}
 	p, err := s.reach(ctx, st)
 	if err != nil {
 		return nil, err

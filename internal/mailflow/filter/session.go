@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/routing"
@@ -28,6 +29,7 @@ type Session struct {
 	facts   *routing.Facts
 	seats   []seat // one for each of chain.procs
 	message *Message
+	passed  *Message // the transaction's, once it has come through
 	clock   *time.Timer
 	link    []linkReport
 	size    int64 // of the message, -1 if not known
@@ -37,6 +39,10 @@ type Session struct {
 	bypass   bool // filters are not asked in this session
 	bypassTx bool // nor in this transaction
 	ended    bool // link-disconnect was told
+
+	// Why messages are to be held: of filters that failed the transaction, or
+	// the session before it. "" if they are not.
+	holdTx, holdAll string
 
 	mu      sync.Mutex
 	reports []*trace.Event // given by filters, not yet told
@@ -65,15 +71,31 @@ func (s *Session) Event(e *trace.Event) {
 	case trace.LinkDisconnect:
 		s.ended = true
 	case trace.TxReset:
-		s.inTx, s.bypassTx, s.size = false, false, -1
+		s.inTx = false
+		s.resetTx()
+	}
+}
+
+// resetTx forgets what belongs to one transaction.
+func (s *Session) resetTx() {
+	s.bypassTx, s.size, s.holdTx = false, -1, ""
+	if s.passed != nil {
+		s.passed.discard()
+		s.passed = nil
+	}
+	for i := range s.seats {
+		s.seats[i].failed = nil
 	}
 }
 
 func (s *Session) tell(e *trace.Event) {
-	var lines [2]*[]byte // by protocol
+	var lines [3]*[]byte // by form
 	for i := range s.seats {
 		st := &s.seats[i]
-		p := st.w.current(noWait)
+		p := s.usable(st)
+		if p == nil {
+			p = st.w.current(noWait)
+		}
 		if p == nil || !filterwire.Events(p.events.Load()).Has(e.Kind) {
 			continue
 		}
@@ -84,15 +106,32 @@ func (s *Session) tell(e *trace.Event) {
 		if err != nil || s.broken(st) && e.Kind >= trace.TxReset && e.Kind <= trace.TxRollback {
 			continue
 		}
-		b := &lines[st.w.proc.protocol]
+		form := int(st.w.proc.protocol)
+		if p.finalAddr.Load() && (e.Kind == trace.TxMail || e.Kind == trace.TxRcpt) {
+			form = finalForm
+		}
+		b := &lines[form]
 		if *b == nil {
 			*b = getBuffer()
-			**b = filterwire.AppendReport(**b, st.w.proc.protocol, e)
+			**b = s.appendReport(**b, form, e)
 		}
 		s.put(st, p, **b)
 	}
-	putBuffer(lines[0])
-	putBuffer(lines[1])
+	for _, b := range lines {
+		putBuffer(b)
+	}
+}
+
+// finalForm is the form of a report with the feature final-address; the others
+// are those of the protocols, by number.
+const finalForm = int(filterwire.V06) + 1
+
+// appendReport appends the report of e in one form.
+func (s *Session) appendReport(b []byte, form int, e *trace.Event) []byte {
+	if form != finalForm {
+		return filterwire.AppendReport(b, filterwire.Protocol(form), e)
+	}
+	return filterwire.AppendFinalAddress(b, e)
 }
 
 // put writes reports to a process. One that does not take them in time is
@@ -117,9 +156,25 @@ func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) V
 		s.openTx()
 		defer func() { s.opening = false }()
 	}
-	if s.bypass || s.bypassTx || s.ended {
-		return Verdict{Decision: filterwire.Proceed}
+	v := Verdict{Decision: filterwire.Proceed}
+	if !s.bypass && !s.bypassTx && !s.ended {
+		v = s.askChain(ctx, phase, arg)
 	}
+	if phase == filterwire.Commit {
+		if v.Hold = s.holdTx; v.Hold == "" {
+			v.Hold = s.holdAll
+		}
+		if s.passed != nil {
+			v.Before = s.passed.before()
+		}
+	}
+	return v
+}
+
+// askChain asks the filters one after the other. If all proceed, or are passed
+// over, its Err is that of the first that was passed over.
+func (s *Session) askChain(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
+	all := Verdict{Decision: filterwire.Proceed}
 	for i := range s.chain.links {
 		l := &s.chain.links[i]
 		var v Verdict
@@ -128,19 +183,26 @@ func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) V
 		} else {
 			v = s.question(ctx, l, phase, arg)
 		}
-		if v.Decision != filterwire.Proceed || v.Err != nil {
+		switch {
+		case v.Decision != filterwire.Proceed:
 			return v
+		case v.Err != nil && all.Err == nil:
+			all = v
 		}
 	}
-	return Verdict{Decision: filterwire.Proceed}
+	return all
 }
 
 // openTx begins a transaction as far as filters go: it belongs to the
 // processes that there are now.
 func (s *Session) openTx() {
-	s.inTx, s.opening, s.bypassTx, s.size = true, true, false, -1
+	s.inTx, s.opening = true, true
+	s.resetTx()
 	for i := range s.seats {
-		s.seats[i].tx = s.seats[i].w.current(noWait)
+		st := &s.seats[i]
+		st.tx = nil
+		s.reach(noWait, st) // for good: should it be replaced, this transaction is still its own
+		st.tx = st.p
 	}
 }
 
@@ -178,8 +240,11 @@ func (s *Session) builtin(l *link, phase filterwire.Phase) Verdict {
 // question asks one filter process.
 func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase, arg string) Verdict {
 	st := &s.seats[l.seat]
-	if !st.wants(phase) || !routing.Holds(l.when, s.facts) {
+	if !s.wanted(st, phase) || !routing.Holds(l.when, s.facts) {
 		return Verdict{Decision: filterwire.Proceed}
+	}
+	if st.failed != nil && ofTransaction(phase) {
+		return l.proc.policy.verdict(l.name, phase, st.failed)
 	}
 	p, err := s.reachFor(ctx, st, phase)
 	if err == nil && !p.registered(phase) { // a new process that asks for less
@@ -196,8 +261,9 @@ func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase,
 	q := question{p: p, token: p.token(false), phase: phase, done: ctx.Done()}
 	*buf = filterwire.AppendRequest(*buf, l.proc.protocol, time.Now(), phase, s.id, q.token, arg)
 	q.line = *buf
-	l.proc.questions.Add(1)
+	began := l.proc.asked()
 	d, param, err := st.ask(&q)
+	l.proc.answered(began)
 	s.flushReports()
 	switch {
 	case err != nil:
@@ -211,11 +277,14 @@ func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase,
 	return Verdict{Decision: d, Param: param, Filter: l.name}
 }
 
-// wants reports whether the filter is to be asked at phase. One that was never
+// wanted reports whether the filter is to be asked at phase. One that was never
 // ready has not said where it wants to be asked: it fails each transaction,
 // at its beginning, and leaves the rest of the session alone.
-func (st *seat) wants(phase filterwire.Phase) bool {
-	p := st.w.latest.Load()
+func (s *Session) wanted(st *seat, phase filterwire.Phase) bool {
+	p := s.usable(st)
+	if p == nil {
+		p = st.w.latest.Load()
+	}
 	if p == nil {
 		return phase == filterwire.MailFrom
 	}
@@ -229,7 +298,25 @@ func (s *Session) fault(ctx context.Context, l *link, phase filterwire.Phase, er
 	}
 	f := s.faultOf(l, phase, err)
 	s.noteFault(f, l)
+	s.noteFailure(l, phase, f)
 	return l.proc.policy.verdict(l.name, phase, f)
+}
+
+// noteFailure keeps what a fault at phase means for later: the filter has failed
+// the transaction, and messages may have to be held. A filter that did not have
+// its say on the session has not had it on any of its messages.
+func (s *Session) noteFailure(l *link, phase filterwire.Phase, f *Fault) {
+	inTx := ofTransaction(phase)
+	if inTx {
+		s.seats[l.seat].failed = f
+	}
+	switch {
+	case l.proc.policy.onFailure != config.Hold:
+	case inTx && s.holdTx == "":
+		s.holdTx = f.Error()
+	case phase <= filterwire.Auth && s.holdAll == "":
+		s.holdAll = f.Error()
+	}
 }
 
 // faultOf makes the fault by which l did not answer this session; err may be
@@ -242,11 +329,15 @@ func (s *Session) faultOf(l *link, phase filterwire.Phase, err error) *Fault {
 	return &Fault{Filter: l.name, Phase: phase.String(), Session: s.id, Cause: err}
 }
 
-// noteFault tells a fault that no process ended of; those are told by the worker.
+// noteFault tells a fault. Those that a process ended of are told by its worker
+// once for all, and again here only if nothing else would tell of the session.
 func (s *Session) noteFault(f *Fault, l *link) {
-	if errors.Is(f, ErrTimeout) || errors.Is(f, ErrTooLarge) {
-		s.chain.h.failed(f)
+	own := errors.Is(f, ErrTimeout) || errors.Is(f, ErrTooLarge)
+	if own {
 		l.proc.lastFault.Store(f)
+	}
+	if own || l.proc.policy.onFailure == config.Accept || l.proc.policy.onFailure == config.Hold {
+		s.chain.h.failed(f)
 	}
 }
 
@@ -257,8 +348,9 @@ func (s *Session) SetMessageSize(n int64) { s.size = n }
 // Message sends a message through the filters of the chain that want its
 // lines; what the last of them makes of it is written to out, lines ended by
 // LF and still dot-escaped, without the final dot, by another goroutine and
-// until Finish or Abort return. It gives nil if no filter wants the lines.
-func (s *Session) Message(out io.Writer) *Message {
+// until Finish or Abort return. It gives nil if no filter wants the lines. When
+// ctx ends the message has failed with its cause.
+func (s *Session) Message(ctx context.Context, out io.Writer) *Message {
 	s.flushReports()
 	if s.bypass || s.bypassTx || s.ended {
 		return nil
@@ -266,14 +358,14 @@ func (s *Session) Message(out io.Writer) *Message {
 	var links []*link
 	for i := range s.chain.links {
 		l := &s.chain.links[i]
-		if l.proc != nil && s.seats[l.seat].wants(filterwire.DataLine) && routing.Holds(l.when, s.facts) {
+		if l.proc != nil && s.wanted(&s.seats[l.seat], filterwire.DataLine) && routing.Holds(l.when, s.facts) {
 			links = append(links, l)
 		}
 	}
 	if links == nil {
 		return nil
 	}
-	s.message = s.newMessage(links, out)
+	s.message = s.newMessage(ctx, links, out)
 	return s.message
 }
 
@@ -285,6 +377,7 @@ func (s *Session) Close() {
 	}
 	s.flushReports()
 	s.ended = true
+	s.resetTx()
 	for i := range s.seats {
 		st := &s.seats[i]
 		if st.p != nil {

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,7 +197,7 @@ func TestBuiltin(t *testing.T) {
 				t.Errorf("event %+v", e)
 			}
 		}
-		if s.Message(os.Stdout) != nil {
+		if s.Message(context.Background(), os.Stdout) != nil {
 			t.Error("a built-in filter wants message lines")
 		}
 		s.Close()
@@ -211,7 +212,7 @@ func TestBypass(t *testing.T) {
 		defer s.Close()
 		ask(t, s, filterwire.MailFrom, "a")
 		wantProceed(t, ask(t, s, filterwire.RcptTo, "b"))
-		if s.Message(os.Stdout) != nil {
+		if s.Message(context.Background(), os.Stdout) != nil {
 			t.Error("message goes through a filter that is bypassed")
 		}
 		s.told(trace.TxReset, nil)
@@ -244,7 +245,7 @@ func TestWhen(t *testing.T) {
 	defer s.Close()
 	s.connect()
 	wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
-	if s.Message(os.Stdout) != nil {
+	if s.Message(context.Background(), os.Stdout) != nil {
 		t.Error("message goes through a filter whose condition does not hold")
 	}
 	f.TLS = true
@@ -282,7 +283,7 @@ func TestNoFilter(t *testing.T) {
 		s := h.Chain(name).Open(1, &routing.Facts{})
 		s.connect()
 		wantProceed(t, ask(t, s, filterwire.MailFrom, "a"))
-		if s.Message(os.Stdout) != nil {
+		if s.Message(context.Background(), os.Stdout) != nil {
 			t.Error("message wanted")
 		}
 		s.Close()
@@ -335,7 +336,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFault(t, ask(t, s, filterwire.RcptTo, "b"), "a")
-	if m := s.Message(os.Stdout); m == nil {
+	if m := s.Message(context.Background(), os.Stdout); m == nil {
 		t.Error("the message is let through")
 	} else {
 		_, err := m.Write([]byte("x\n"))

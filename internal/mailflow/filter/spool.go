@@ -10,8 +10,8 @@ import (
 // memory for the next stage; what is beyond goes to a file.
 const spoolMemory = 64 << 10
 
-// spool holds what one filter has written of one message until it is moved
-// on. One goroutine adds to it and never blocks on who takes; one takes. The
+// spool holds what one filter has written of one message, or was sent, until
+// it is moved on. One goroutine adds to it and never blocks on who takes; one takes. The
 // order is: what taker holds, file, mem.
 type spool struct {
 	limit int64         // most bytes of the message
@@ -35,23 +35,54 @@ func newSpool(limit int64) *spool {
 
 // add appends one line and its LF; mu is held. After end it does nothing.
 func (s *spool) add(line []byte) {
-	if s.ended || s.closed || s.err != nil {
-		return
+	if s.room(len(line) + 1) {
+		*s.mem = append(append(*s.mem, line...), '\n')
 	}
-	n := len(line) + 1
+}
+
+// addLines appends whole lines.
+func (s *spool) addLines(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.room(len(p)) {
+		*s.mem = append(*s.mem, p...)
+	}
+	s.signal()
+	return s.err
+}
+
+// end says that all of the message is in.
+func (s *spool) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.signal()
+}
+
+// state reports whether all of the message is in, or why it never will be.
+func (s *spool) state() (ended bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended, s.err
+}
+
+// room makes room for n bytes in mem; mu is held. It reports false if they are
+// not to be added.
+func (s *spool) room(n int) bool {
+	if s.ended || s.closed || s.err != nil {
+		return false
+	}
 	if s.total += int64(n); s.total > s.limit {
 		s.err = ErrTooLarge
-		return
+		return false
 	}
 	if s.mem == nil {
 		s.mem = getBuffer()
 	}
 	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
-		if s.err = s.spill(); s.err != nil {
-			return
-		}
+		s.err = s.spill()
 	}
-	*s.mem = append(append(*s.mem, line...), '\n')
+	return s.err == nil
 }
 
 // spill moves mem behind what the file holds; mu is held.

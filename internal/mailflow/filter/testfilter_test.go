@@ -160,6 +160,10 @@ func (p *player) request(phase, sid, tok string, arg []byte) {
 		if phase == "mail-from" && string(arg) == "crash@me" || phase == "rcpt-to" && string(arg) == "crash@me" {
 			exit(7)
 		}
+	case "edits": // args: where to exit
+		if phase == p.args[0] {
+			exit(1)
+		}
 	default:
 		if len(p.args) > 0 && phase == p.args[0] && !p.misbehave(sid, tok, ok) {
 			return
@@ -253,6 +257,14 @@ func (p *player) dataline(sid, tok, line string) {
 			delete(p.held, sid)
 		}
 		return
+	case "edits": // doubles each line
+		if p.args[0] == "line" && p.n == 3 || p.args[0] == "dot" && line == "." {
+			p.out.Flush()
+			exit(1)
+		}
+		if line != "." {
+			echo(line)
+		}
 	case "line-silent":
 		return
 	case "line-exit":

@@ -35,8 +35,10 @@ type proc struct {
 	workers  []*worker
 	next     atomic.Uint32 // round robin over workers
 
+	paused    atomic.Bool
 	questions atomic.Uint64
 	decisions [filterwire.Bypass + 1]atomic.Uint64
+	latency   histogram
 	lastFault atomic.Pointer[Fault]
 }
 
@@ -74,6 +76,8 @@ type worker struct {
 	latest  atomic.Pointer[process] // the last that was ready; it may be over
 	settled chan struct{}           // closed when the first start has come to something
 	done    chan struct{}           // closed when run has returned
+	renew   chan chan<- error       // asks for a new process; see Host.Restart
+	old     sync.WaitGroup          // processes that are leaving
 
 	mu       sync.Mutex
 	state    string    // starting, ready, restarting, stopped
@@ -88,17 +92,21 @@ func newWorker(h *Host, p *proc, n int) *worker {
 	return &worker{
 		h: h, proc: p, n: n, state: stateStopped, since: time.Now(),
 		settled: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
+		renew: make(chan chan<- error),
 	}
 }
 
 // run starts processes until the host stops.
 func (w *worker) run() {
 	defer close(w.done)
+	defer w.old.Wait()
 	var once sync.Once
 	settle := func() { once.Do(func() { close(w.settled) }) }
 	defer settle()
+	var renewed chan<- error // somebody waits for the next process
 	for pause := firstPause; ; {
-		readyFor := w.live(pause, settle)
+		readyFor := w.live(pause, settle, renewed)
+		renewed = nil
 		settle()
 		if w.h.stopping() {
 			w.set(stateStopped, 0, 0)
@@ -113,6 +121,8 @@ func (w *worker) run() {
 		select {
 		case <-t.C:
 		case <-w.h.stop:
+		case renewed = <-w.renew:
+			pause = firstPause / 2 // is doubled below
 		}
 		t.Stop()
 		pause = min(2*pause, longestPause)
@@ -122,41 +132,123 @@ func (w *worker) run() {
 	}
 }
 
-// live is the life of one process, from its start to its end; the next starts
-// after pause. It gives how long the process was ready.
-func (w *worker) live(pause time.Duration, settle func()) time.Duration {
+// live is the life of one process, and of those that take its place while it
+// serves, from the first one's start to the last one's end; the next starts
+// after pause. It gives how long the last was ready.
+func (w *worker) live(pause time.Duration, settle func(), renewed chan<- error) time.Duration {
+	told := func(err error) {
+		if renewed != nil {
+			renewed <- err // has room
+			renewed = nil
+		}
+	}
 	if w.h.stopping() {
+		told(ErrDown)
 		return 0
 	}
 	w.set(stateStarting, 0, pause)
 	p, err := w.start()
 	if err != nil {
 		w.failed(&Fault{Filter: w.proc.name, Cause: err})
+		told(err)
 		return 0
 	}
 	w.set(stateStarting, p.pid, pause)
 	w.tell("started", fmt.Sprintf("pid %d", p.pid))
-	var since time.Time
-	select {
-	case <-p.ready:
-		since = time.Now()
-		w.latest.Store(p)
-		w.set(stateReady, p.pid, 0)
-		w.tell(stateReady, fmt.Sprintf("pid %d", p.pid))
+	if err := p.awaitReady(); err != nil {
 		settle()
+		told(err)
+		w.set(stateEnding, p.pid, pause)
+		w.end(p)
+		return 0
+	}
+	w.install(p)
+	settle()
+	told(nil)
+	since := time.Now()
+	for {
 		select {
 		case <-p.over:
 		case <-w.h.stop:
+		case renewed = <-w.renew:
+			next, err := w.replace(p)
+			if err == nil {
+				p, since = next, time.Now()
+			}
+			told(err)
+			continue
 		}
+		w.set(stateEnding, p.pid, pause)
+		w.end(p)
+		return time.Since(since)
+	}
+}
+
+// install makes p the process that sessions speak to.
+func (w *worker) install(p *process) {
+	w.latest.Store(p)
+	w.set(stateReady, p.pid, 0)
+	w.tell(stateReady, fmt.Sprintf("pid %d", p.pid))
+}
+
+// awaitReady waits until the process has registered.
+func (p *process) awaitReady() error {
+	limit := p.w.proc.policy.timeout
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-p.ready:
+		return nil
 	case <-p.over:
+	case <-p.w.h.stop:
+		return ErrDown
+	case <-t.C:
+		p.fail(fmt.Errorf("%w: no register|ready for %v", ErrTimeout, limit))
+	}
+	return p.explain().Cause
+}
+
+// replace starts a process beside p and, when it is ready, has sessions go over
+// to it. If it is not to be had p stays.
+func (w *worker) replace(p *process) (*process, error) {
+	next, err := w.start()
+	if err != nil {
+		w.failed(&Fault{Filter: w.proc.name, Cause: err})
+		return nil, err
+	}
+	w.tell("started", fmt.Sprintf("pid %d", next.pid))
+	if err := next.awaitReady(); err != nil {
+		w.old.Go(func() { w.end(next) })
+		return nil, err
+	}
+	w.mu.Lock()
+	w.restarts++
+	w.since = time.Now()
+	w.mu.Unlock()
+	w.install(next)
+	w.old.Go(func() { w.retire(p) })
+	return next, nil
+}
+
+// leaveLimit is how long a process that was replaced has for the transactions
+// that began on it. RFC 5321 s4.5.3.2 gives none of their steps more.
+const leaveLimit = 10 * time.Minute
+
+// retire ends a process when its sessions have left it.
+func (w *worker) retire(p *process) {
+	t := time.NewTimer(leaveLimit)
+	defer t.Stop()
+	select {
+	case <-p.leave():
+	case <-p.over: // what it did wrong is still told
+		w.end(p)
+		return
 	case <-w.h.stop:
+	case <-t.C:
 	}
-	w.set(stateEnding, p.pid, pause)
-	w.end(p)
-	if since.IsZero() {
-		return 0
-	}
-	return time.Since(since)
+	p.fail(&Fault{Filter: w.proc.name, Cause: ErrReplaced})
+	p.terminate()
+	w.tell("exited", p.status)
 }
 
 // end sees a process out, in whatever state it is.
@@ -174,7 +266,7 @@ func (w *worker) end(p *process) {
 // the protocol or has closed a pipe gets no time to read the end of its input.
 func (p *process) terminate() {
 	p.stdin.close()
-	if p.w.h.stopping() && p.wait(killGrace) {
+	if (p.w.h.stopping() || p.leaving.Load()) && p.wait(killGrace) {
 		p.stdout.Close()
 		return
 	}

@@ -30,12 +30,11 @@ type writer struct {
 	kick chan struct{} // wakes the flusher
 	stop chan struct{} // ends it
 
-	mu      sync.Mutex
-	buf     []byte        // waits behind head
-	busy    bool          // somebody is writing, or the flusher will
-	err     error         // the pipe is gone
-	room    chan struct{} // closed when buf is taken; nil while nobody waits
-	flushed uint64        // bytes that the pipe took, to tell slow from stuck
+	mu   sync.Mutex
+	buf  []byte        // waits behind head
+	busy bool          // somebody is writing, or the flusher will
+	err  error         // the pipe is gone
+	room chan struct{} // closed when buf is taken; nil while nobody waits
 
 	// Owned by whoever made busy true.
 	head    []byte // what is being written
@@ -74,9 +73,8 @@ func newWriter(f *os.File, lost func(error)) (*writer, error) {
 
 // patience says how long put waits for room.
 type patience struct {
-	limit    time.Duration
-	progress bool            // the limit counts from the last byte that the pipe took
-	done     <-chan struct{} // gives up when closed
+	limit time.Duration
+	done  <-chan struct{} // gives up when closed
 }
 
 // put writes p after everything that was put before. It returns ErrTimeout if
@@ -111,7 +109,6 @@ func (w *writer) put(p []byte, pat patience) error {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.flushed += uint64(w.tryN)
 	w.head = append(w.head[:0], p[w.tryN:]...)
 	switch {
 	case err != nil:
@@ -134,7 +131,6 @@ func (w *writer) full(n int) bool {
 func (w *writer) wait(n int, pat patience) error {
 	t := time.NewTimer(pat.limit)
 	defer t.Stop()
-	seen := w.flushed
 	for w.full(n) {
 		if w.room == nil {
 			w.room = make(chan struct{})
@@ -153,9 +149,6 @@ func (w *writer) wait(n int, pat patience) error {
 		switch {
 		case left:
 			return errGone
-		case pat.progress && w.flushed != seen:
-			seen = w.flushed
-			t.Reset(pat.limit)
 		case late:
 			return ErrTimeout
 		}
@@ -193,7 +186,6 @@ func (w *writer) writeHead() {
 		w.mu.Unlock()
 		n, err := w.f.Write(rest[:min(len(rest), writeChunk)])
 		w.mu.Lock()
-		w.flushed += uint64(n)
 		rest = rest[n:]
 		if err != nil {
 			w.fail(err)

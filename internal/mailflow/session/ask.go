@@ -8,6 +8,7 @@ import (
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mailflow/filter"
 	"github.com/weirmail/weir/internal/smtp"
+	"github.com/weirmail/weir/internal/trace"
 )
 
 // ask puts a command's question to the filters. The zero Reply lets the
@@ -44,6 +45,9 @@ func withParams(path, params string) string {
 	return path + " " + params
 }
 
+// overdueText is replyTimeout in the form of a filter's answer.
+var overdueText = fmt.Sprintf("%d %s %s", replyTimeout.Code(), replyTimeout.Enhanced(), replyTimeout.Text())
+
 // question asks the filters and notes the time, so that a client that leaves
 // meanwhile can be noticed. If the client waits for replies it gets them
 // before (RFC 2920 s3.2).
@@ -54,6 +58,10 @@ func (s *Session) question(p filterwire.Phase, arg string) filter.Verdict {
 	s.asking.Store(time.Now().UnixNano())
 	v := s.filters.Ask(s.ctx, p, arg)
 	s.asking.Store(0)
+	if s.overdue() {
+		s.emit(trace.Timeout)
+		return filter.Verdict{Decision: filterwire.Disconnect, Param: overdueText, Err: errOverdue}
+	}
 	return v
 }
 

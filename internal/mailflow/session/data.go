@@ -98,6 +98,10 @@ func (s *Session) endMessage(dot bool) smtp.Reply {
 		if r := s.heed(filterwire.Commit, v); r.Code() != 0 {
 			return r
 		}
+		tx.hold = v.Hold
+		if v.Before != nil {
+			m.restore(v.Before)
+		}
 	}
 	if r := m.refusal(); r.Code() != 0 {
 		s.refuse("data", "", r, m.cause)
@@ -109,7 +113,7 @@ func (s *Session) endMessage(dot bool) smtp.Reply {
 // gone reports whether the client left while a filter was asked; the session
 // then ends without another word.
 func (s *Session) gone() bool {
-	if s.ctx.Err() == nil {
+	if s.ctx.Err() == nil || s.overdue() {
 		return false
 	}
 	s.enter(stateQuit)

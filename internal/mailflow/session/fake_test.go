@@ -142,7 +142,7 @@ func (f *fakeFilters) Ask(ctx context.Context, p filterwire.Phase, arg string) f
 func (f *fakeFilters) SetMessageSize(n int64) { f.asked = append(f.asked, fmt.Sprintf("size(%d)", n)) }
 func (f *fakeFilters) Close()                 { f.closed++ }
 
-func (f *fakeFilters) Message(out io.Writer) MessageFilter {
+func (f *fakeFilters) Message(_ context.Context, out io.Writer) MessageFilter {
 	if !f.bodies {
 		return nil
 	}

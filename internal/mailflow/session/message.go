@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -56,13 +57,37 @@ func (s *Session) beginMessage() smtp.Reply {
 		s.refuse("data", "", r, err)
 		return r
 	}
-	m := &message{s: s, spool: spool}
-	m.fixer = mail.NewFixer(spool, mail.Options{Domain: s.name, AddMissing: s.opt.AddMissing, Now: time.Now, NewID: rand.Uint64})
+	m := &message{s: s}
+	m.into(spool)
 	if s.filters != nil {
-		m.filter = s.filters.Message(sink{m})
+		m.filter = s.filters.Message(s.ctx, sink{m})
 	}
 	s.tx.message = m
 	return smtp.Reply{}
+}
+
+// into has what comes out of the filters go into spool.
+func (m *message) into(spool Spool) {
+	m.spool = spool
+	m.fixer = mail.NewFixer(spool, mail.Options{Domain: m.s.name, AddMissing: m.s.opt.AddMissing, Now: time.Now, NewID: rand.Uint64})
+}
+
+// restore takes the message again, as it was before filters that have failed
+// since it passed them.
+func (m *message) restore(before func(io.Writer) error) {
+	m.spool.Discard()
+	spool, err := m.s.opt.Queue.Spool(m.s.tx.id)
+	if err == nil {
+		m.into(spool)
+		m.passed, m.err = 0, nil
+		err = before(sink{m})
+	}
+	if err == nil {
+		err = m.fixer.Close()
+	}
+	if err != nil && m.err == nil {
+		m.err = err
+	}
 }
 
 // begin sends the lines that we put on top through the filters.
@@ -107,7 +132,9 @@ func (m *message) take(lines []byte) {
 // that fails is heard of at finish.
 func (m *message) pass(lines []byte) {
 	if m.filter != nil {
+		m.s.asking.Store(time.Now().UnixNano())
 		m.filter.Write(lines)
+		m.s.asking.Store(0)
 		return
 	}
 	sink{m}.Write(lines)
@@ -151,6 +178,9 @@ func (m *message) finish() smtp.Reply {
 		v := f.Finish(m.s.ctx)
 		m.s.asking.Store(0)
 		m.filter = nil
+		if m.s.overdue() {
+			return replyTimeout
+		}
 		if v.Err != nil {
 			r, err := smtp.ParseReply(v.Param)
 			if err != nil {
@@ -200,6 +230,9 @@ func (m *message) abort() {
 // departure: an outcome that nobody knows would be worse than a late one.
 func (s *Session) commit() smtp.Reply {
 	tx := s.tx
+	for i := range tx.envelopes {
+		tx.envelopes[i].Held, tx.envelopes[i].LastErr = tx.hold != "", tx.hold
+	}
 	msg := &mail.Message{
 		ID: tx.id, Sender: tx.sender, Session: s.id, Helo: s.facts.Helo, Source: s.source(), Rdns: s.facts.Rdns,
 		AuthUser: s.facts.AuthUser, Tag: s.opt.Tag, Junk: tx.junkLate,
@@ -212,6 +245,9 @@ func (s *Session) commit() smtp.Reply {
 	}
 	tx.end = committed
 	s.tell(trace.Event{Kind: trace.Accepted, Message: tx.id, Size: tx.message.spool.Size(), Addr: tx.sender, Count: len(tx.rcpts)})
+	if tx.hold != "" {
+		s.opt.Log.Warn("held", "session", s.id.String(), "message", tx.id.String(), "cause", tx.hold)
+	}
 	return mustText(250, "2.0.0", fmt.Sprintf("%s Message accepted for delivery", tx.id))
 }
 

@@ -25,8 +25,8 @@ type Filters interface {
 
 	// Message begins to carry a message through the filters that want its
 	// lines; nil if none does. What they return is written to out, by another
-	// goroutine, until Finish or Abort has returned.
-	Message(out io.Writer) MessageFilter
+	// goroutine, until Finish or Abort has returned. It fails when ctx ends.
+	Message(ctx context.Context, out io.Writer) MessageFilter
 
 	// SetMessageSize tells the size of the message that commit is asked for.
 	SetMessageSize(n int64)

@@ -102,6 +102,7 @@ type Session struct {
 var (
 	errDeparted = errors.New("client left while a filter was asked")
 	errStopped  = errors.New("server is stopping")
+	errOverdue  = errors.New("filters took longer than a session may be silent")
 )
 
 // New makes a session on conn, which Serve will close. Peer says what the
@@ -329,6 +330,14 @@ func (s *Session) Waiting(now time.Time) time.Duration {
 
 // Departed ends a wait for filters because the client has left.
 func (s *Session) Departed() { s.cancel(errDeparted) }
+
+// Overdue ends a wait for filters because it takes longer than a session may
+// be silent. The client is told so (421), and the session ends.
+func (s *Session) Overdue() { s.cancel(errOverdue) }
+
+func (s *Session) overdue() bool {
+	return s.ctx.Err() != nil && errors.Is(context.Cause(s.ctx), errOverdue)
+}
 
 // Secured reports whether the session has gone over to TLS.
 func (s *Session) Secured() bool { return s.secured.Load() }

@@ -20,6 +20,7 @@ type Transaction struct {
 	envBase   uint32   // where envelope ids of this message begin
 	junk      bool     // a filter marked this message
 	junkLate  bool     // it did so at commit, when the header had been written
+	hold      string   // why it is to wait in the queue, "" if it need not
 	message   *message // its body, once that has begun
 	spoiled   bool     // a chunk was refused, and with it those that follow up to the last
 	end       ending

@@ -1,0 +1,63 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+)
+
+// find gives the process, or processes alike, of that name.
+func (h *Host) find(name string) (*proc, error) {
+	if p := h.procs[name]; p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("no filter process is called %q", name)
+}
+
+// Restart starts the processes of a filter again, one after the other. Each new
+// one is ready before sessions go over to it, and the one before it ends when
+// the transactions that began on it are over: no mail is refused. One that
+// does not become ready is an error; the old one goes on then, and so do the
+// workers that were not reached yet. It returns early when ctx ends; the
+// worker at hand goes on nevertheless.
+func (h *Host) Restart(ctx context.Context, name string) error {
+	p, err := h.find(name)
+	if err != nil {
+		return err
+	}
+	for _, w := range p.workers {
+		done := make(chan error, 1)
+		select {
+		case w.renew <- done:
+		case <-w.done:
+			return fmt.Errorf("filter %s: %w", name, ErrDown)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("filter %s: the new process is not ready: %w", name, err)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Pause keeps a filter from being asked: its policy applies, with ErrPaused, to
+// questions and messages that would have been its. Its processes go on, and hear
+// what they registered. To pause one that is paused does nothing.
+func (h *Host) Pause(name string) error { return h.pause(name, true) }
+
+// Resume undoes Pause.
+func (h *Host) Resume(name string) error { return h.pause(name, false) }
+
+func (h *Host) pause(name string, paused bool) error {
+	p, err := h.find(name)
+	if err != nil {
+		return err
+	}
+	p.paused.Store(paused)
+	return nil
+}
