@@ -12,7 +12,8 @@ RUN   = $(CURDIR)/run
 FUZZTIME ?= 3s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash golden-slow install clean
+.NOTPARALLEL:
+.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,9 +59,6 @@ bench: ## benchmarks
 
 crash: build ## kill the server under load fifty times and count what is lost
 	WEIR_CRASHES=50 $(GO) test -count=1 -v -timeout 30m -run TestKill ./test/peers
-
-golden-slow: build ## the recorded sessions that wait for a timeout of five minutes
-	WEIR_GOLDEN_SLOW=1 $(GO) test -count=1 -v -timeout 30m -run TestGolden/timeout ./test/dialogs
 
 install: build ## install below DESTDIR and PREFIX (/usr/local)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh

@@ -40,15 +40,21 @@ const (
 	goldenLimit = 10 * time.Minute // for all cases together
 )
 
-// slowCases wait five minutes for a timeout; "make golden-slow" runs them.
-var slowCases = []string{"timeout", "timeout-data"}
-
 // TestGolden runs the recorded sessions against weir: each comes out as it was
 // recorded, or as reviewed in expected/ for a reason on our list.
 func TestGolden(t *testing.T) {
-	lab := newLab(t)
+	handshakes, timeouts, others := goldenCases(t)
+	testGolden(t, append(handshakes, others...), "")
+	testGolden(t, timeouts, "smtp timeout 2s\n")
+}
+
+// testGolden runs cases with servers whose configuration has a line more.
+func testGolden(t *testing.T, cases []string, config string) {
+	if len(cases) == 0 {
+		return
+	}
+	lab := newLab(t, config)
 	reasons := readReasons(t)
-	cases := goldenCases(t)
 	lab.drive(t, cases)
 
 	asRecorded := lab.compare(t, "golden/transcripts", cases)
@@ -77,28 +83,32 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// goldenCases gives the names of the cases that were recorded, but for the
-// handshakes (protocol/transcripts has those) and the slow ones.
-func goldenCases(t *testing.T) []string {
+// goldenCases gives the names of the cases that were recorded: what filters
+// say when they start, sessions that wait for the server to lose patience
+// (five minutes when they were recorded), and all others.
+func goldenCases(t *testing.T) (handshakes, timeouts, others []string) {
 	t.Helper()
 	dirs, err := os.ReadDir("golden/transcripts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow := os.Getenv("WEIR_GOLDEN_SLOW") != ""
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		t.Fatalf("-only: %v", err)
 	}
-	var cases []string
 	for _, d := range dirs {
 		name := d.Name()
-		if strings.HasPrefix(name, "handshake-") || slow != slices.Contains(slowCases, name) || !wanted.MatchString(name) {
-			continue
+		switch {
+		case !wanted.MatchString(name):
+		case strings.HasPrefix(name, "handshake-"):
+			handshakes = append(handshakes, name)
+		case strings.HasPrefix(name, "timeout"):
+			timeouts = append(timeouts, name)
+		default:
+			others = append(others, name)
 		}
-		cases = append(cases, name)
 	}
-	return cases
+	return handshakes, timeouts, others
 }
 
 // readReasons reads differences.txt: case, number of the entry in
@@ -166,7 +176,9 @@ type lab struct {
 	main   *weirtest.Server
 }
 
-func newLab(t *testing.T) *lab {
+// newLab starts the servers. config goes before their configurations. That they
+// are ready is seen where no filter is told of it.
+func newLab(t *testing.T, config string) *lab {
 	t.Helper()
 	l := &lab{python: python(t), dir: t.TempDir(), ports: make(map[int]int)}
 	l.out = filepath.Join(l.dir, "out")
@@ -182,9 +194,42 @@ func newLab(t *testing.T) *lab {
 	}
 	weirtest.Certificate(t, filepath.Join(l.dir, "pki"), "mx.example.test")
 	l.startSink(t)
-	l.main = weirtest.Start(t, filepath.Join(l.dir, "main"), l.config(t, "main.conf"), l.ports[mainRoles["plain"]])
-	weirtest.Start(t, filepath.Join(l.dir, "small"), l.config(t, "small.conf"), l.ports[smallRoles["small"]])
+	l.main = weirtest.Start(t, filepath.Join(l.dir, "main"), config+l.config(t, "main.conf"), l.ports[mainRoles["nofilter"]])
+	l.handshake(t, "handshake-main")
+	weirtest.Start(t, filepath.Join(l.dir, "small"), config+l.config(t, "small.conf"), l.ports[smallRoles["small-nofilter"]])
+	l.handshake(t, "handshake-small")
 	return l
+}
+
+// handshake makes a case of what the filters of the server that was just
+// started logged until they were ready, and empties their logs.
+func (l *lab) handshake(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(l.out, name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(l.dir, "filter", "filter-*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ready = "> register|ready\n"
+	for _, path := range logs {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := bytes.Index(b, []byte(ready))
+		if i < 0 {
+			continue // a filter of the other server, emptied before
+		}
+		file := strings.TrimSuffix(filepath.Base(path), ".log") + ".txt"
+		if err := os.WriteFile(filepath.Join(l.out, name, file), b[:i+len(ready)], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, 0); err != nil { // they append
+			t.Fatal(err)
+		}
+	}
 }
 
 // python gives the interpreter itself: what is on the path may be a script
@@ -259,10 +304,7 @@ func (l *lab) drive(t *testing.T, cases []string) {
 	args := []string{
 		"golden/tools/driver.py", "--out", l.out, "--filter-dir", filepath.Join(l.dir, "filter"),
 		"--mail-dir", filepath.Join(l.dir, "mail"), "--mail-dir", filepath.Join(l.dir, "sink"),
-		"--sendmail", l.sendmail(t), "--only", exactly(cases),
-	}
-	if os.Getenv("WEIR_GOLDEN_SLOW") != "" {
-		args = append(args, "--slow")
+		"--sendmail", l.sendmail(t), "--only", exactly(cases), "--slow",
 	}
 	for _, roles := range []map[string]int{mainRoles, smallRoles} {
 		for role, port := range roles {
