@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/weirmail/weir/internal/privsep"
 )
 
 // version is set by the Makefile; without it the module's version counts.
@@ -52,6 +54,7 @@ func exitWith(code int, err error) error {
 }
 
 func main() {
+	privsep.Main() // does not return where we are to become a filter
 	os.Exit(execute(os.Args))
 }
 

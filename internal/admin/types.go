@@ -151,3 +151,35 @@ func (s Selection) Resolve() (messages []mail.MessageID, envelopes []mail.Envelo
 	}
 	return messages, envelopes, nil
 }
+
+// Name is the argument of methods about one thing that has a name.
+type Name struct {
+	Name string `json:"name"`
+}
+
+// FilterProcess is what applies to one process of a filter, as the system
+// tells of the running process. Ids and limits are as the system writes them.
+type FilterProcess struct {
+	PID          int               `json:"pid"`
+	UIDs         []string          `json:"uids"` // real, effective, saved, for files
+	GIDs         []string          `json:"gids"`
+	Groups       []string          `json:"groups"`
+	Capabilities string            `json:"capabilities"` // effective, in hex
+	Bounding     string            `json:"bounding"`     // that it could get, in hex
+	NoNewPrivs   bool              `json:"noNewPrivs"`
+	Seccomp      bool              `json:"seccomp"` // system calls are filtered
+	Session      int               `json:"session"`
+	Group        int               `json:"group"`
+	Root         string            `json:"root"`
+	Namespaces   []string          `json:"namespaces"`  // that it does not share with the server
+	Descriptors  []string          `json:"descriptors"` // "NUMBER WHAT"
+	Limits       map[string]string `json:"limits"`      // cpu memory processes files core
+
+	// What the system does not tell of a process, from when it was started.
+	Landlock int      `json:"landlock"` // version of the interface, 0: none
+	Hidden   []string `json:"hidden"`   // paths
+	View     bool     `json:"view"`     // the next two, and the system's files, are all it sees
+	Read     []string `json:"read,omitempty"`
+	Write    []string `json:"write,omitempty"`
+	Notes    []string `json:"notes,omitempty"` // what could not be done
+}

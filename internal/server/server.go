@@ -24,6 +24,7 @@ import (
 	"github.com/weirmail/weir/internal/mailflow/queue/sqlite"
 	"github.com/weirmail/weir/internal/mailflow/routing"
 	"github.com/weirmail/weir/internal/mailflow/session"
+	"github.com/weirmail/weir/internal/privsep"
 	"github.com/weirmail/weir/internal/trace"
 )
 
@@ -60,6 +61,7 @@ type Server struct {
 	queue    *queue.Queue
 	agent    *delivery.Agent
 	router   *routing.Router
+	launcher *privsep.Launcher
 	filters  *filter.Host
 	limits   *listener.Limits
 	sockets  []socket
@@ -109,8 +111,9 @@ func (s *Server) build(ctx context.Context) (err error) {
 	if s.queue, err = queue.Open(ctx, s.store, s.agent, s.queueOptions()); err != nil {
 		return err
 	}
+	s.launcher = privsep.New(s.cfg, s.log, filepath.Join(dir, SMTPSocket))
 	s.filters, err = filter.New(s.cfg, filter.Options{
-		Log: s.log, Sink: s.sink, Version: s.opt.Version,
+		Launcher: s.launcher, Log: s.log, Sink: s.sink, Version: s.opt.Version,
 		PythonBridge: findBridge("python"), PerlBridge: findBridge("perl"),
 	})
 	if err != nil {
@@ -177,7 +180,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	control := s.control
 	s.control = nil // ServeListener closes it
-	service("control", func(ctx context.Context) error { return admin.ServeListener(ctx, control, s.methods()) })
+	service("control", func(ctx context.Context) error {
+		return admin.ServeListener(ctx, s.launcher.Guard(control), s.methods())
+	})
 	service("queue", s.queue.Run)
 	s.serve(ctx)
 	services.Wait()
@@ -188,7 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context) {
 	sessions, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	go s.sessions.watchDepartures(sessions, s.cfg.SMTP.Timeout)
+	go s.sessions.watchDepartures(sessions)
 
 	var accepting, serving sync.WaitGroup
 	for _, sock := range s.sockets {

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -31,12 +28,6 @@ var DefaultLibexecDirs = []string{
 	"/usr/local/libexec/opensmtpd", "/usr/libexec/opensmtpd",
 	"/usr/local/lib/opensmtpd", "/usr/lib/opensmtpd",
 	"/usr/lib/x86_64-linux-gnu/opensmtpd", "/usr/lib/aarch64-linux-gnu/opensmtpd",
-}
-
-// environment is all that a filter inherits, besides HOME.
-var environment = []string{
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"LANG=C.UTF-8",
 }
 
 // Resolve gives command with its first word made an absolute path: as it is
@@ -95,21 +86,11 @@ func (w *worker) start() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	home, err := w.identity(cmd.SysProcAttr)
-	if err != nil {
-		return nil, err
-	}
-	cmd.Env = append(environment[:len(environment):len(environment)], "HOME="+home)
-
 	var pp pipes
 	if err := pp.open(); err != nil {
 		pp.close()
 		return nil, err
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = pp.child[0], pp.child[1], pp.child[2]
 	p := &process{
 		w: w, stdout: pp.ours[1], seats: make(map[mail.SessionID]*seat),
 		ready: make(chan struct{}), over: make(chan struct{}), exited: make(chan struct{}),
@@ -117,7 +98,7 @@ func (w *worker) start() (*process, error) {
 	var key [8]byte
 	rand.Read(key[:])
 	p.base = binary.BigEndian.Uint64(key[:]) &^ 1
-	err = p.exec(cmd)
+	err = p.exec(argv, pp.child)
 	pp.closeChild()
 	if err != nil {
 		pp.close()
@@ -136,27 +117,28 @@ func (w *worker) start() (*process, error) {
 	return p, nil
 }
 
-// exec starts cmd and watches it. Pdeathsig is sent when the thread that
-// started a child ends, so one thread is kept for the child's life; it would
-// be taken by waiting anyway.
-func (p *process) exec(cmd *exec.Cmd) error {
+// exec starts the program and watches it. A child dies with the thread that
+// started it, so one thread is kept for the child's life; it would be taken by
+// waiting anyway.
+func (p *process) exec(argv []string, stdio [3]*os.File) error {
+	launcher := p.w.h.opt.Launcher
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		cmd, err := launcher.Start(p.w.proc.conf, argv, stdio)
 		if err != nil {
 			started <- err
 			return
 		}
 		p.pid = cmd.Process.Pid
 		started <- nil
-		// Children that the program has left behind go with it. Its process
-		// group is its own for sure as long as it has not been waited for.
+		// Children that the program has left behind go with it. Its session is
+		// its own for sure as long as it has not been waited for.
 		for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 		}
+		launcher.End(p.pid)
 		p.sig.Lock()
-		syscall.Kill(-p.pid, syscall.SIGKILL)
 		cmd.Wait()
 		p.gone = true
 		p.sig.Unlock()
@@ -164,71 +146,6 @@ func (p *process) exec(cmd *exec.Cmd) error {
 		close(p.exited)
 	}()
 	return <-started
-}
-
-// identity sets user, group and chroot as the configuration says, which only
-// root can do, and gives the home directory.
-func (w *worker) identity(attr *syscall.SysProcAttr) (home string, err error) {
-	c := w.proc.conf
-	if c.User == "" && c.Group == "" && c.Chroot == "" {
-		return "/", nil
-	}
-	if os.Geteuid() != 0 {
-		w.h.warnOnce.Do(func() {
-			w.h.opt.Log.Warn("not started as root: user, group and chroot of filters are not honoured", "filter", w.proc.name)
-		})
-		return "/", nil
-	}
-	home = "/"
-	cred := &syscall.Credential{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
-	if c.User != "" {
-		if home, err = setUser(cred, c.User); err != nil {
-			return "", err
-		}
-	}
-	if c.Group != "" {
-		g, err := user.LookupGroup(c.Group)
-		if err != nil {
-			return "", err
-		}
-		if cred.Gid, err = number(g.Gid); err != nil {
-			return "", err
-		}
-		cred.Groups = nil
-	}
-	attr.Credential, attr.Chroot = cred, c.Chroot
-	return home, nil
-}
-
-// setUser makes cred that of the user called name.
-func setUser(cred *syscall.Credential, name string) (home string, err error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return "", err
-	}
-	if cred.Uid, err = number(u.Uid); err != nil {
-		return "", err
-	}
-	if cred.Gid, err = number(u.Gid); err != nil {
-		return "", err
-	}
-	groups, err := u.GroupIds()
-	if err != nil {
-		return "", err
-	}
-	for _, g := range groups {
-		id, err := number(g)
-		if err != nil {
-			return "", err
-		}
-		cred.Groups = append(cred.Groups, id)
-	}
-	return u.HomeDir, nil
-}
-
-func number(s string) (uint32, error) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	return uint32(n), err
 }
 
 // pipes are standard input, output and error of a filter.
@@ -281,6 +198,6 @@ func (h *Host) greeting(p *proc) []byte {
 	return filterwire.AppendConfig(nil, &filterwire.Config{
 		Version: h.opt.Version, Protocol: p.protocol,
 		SessionTimeout: h.sessionTimeout, ADMD: h.admd,
-		Features: []string{FeatureMessageSize, FeatureFinalAddress},
+		Features: []string{FeatureMessageSize},
 	})
 }

@@ -1,0 +1,159 @@
+package privsep
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// endLimit bounds the hunt for the processes of a session.
+const endLimit = 5 * time.Second
+
+// endSession kills all processes of the session sid. Its leader must be there,
+// at least as one that has ended and was not waited for, so that the id is not
+// somebody else's.
+//
+// A process can leave its group, but not its session: seccomp sees to that.
+// One signal to a group leaves no time to fork, so each round ends all groups
+// that it finds, and a session that has n groups is gone after a few.
+func endSession(sid int) {
+	unix.Kill(-sid, unix.SIGKILL)
+	for end := time.Now().Add(endLimit); ; {
+		found := false
+		for _, p := range processes() {
+			if p.session != sid || p.state == 'Z' || p.state == 'X' || p.pid == sid {
+				continue
+			}
+			found = true
+			unix.Kill(-p.group, unix.SIGKILL) // the groups of a session are its own
+		}
+		if !found || time.Now().After(end) {
+			return
+		}
+		time.Sleep(time.Millisecond) // nothing tells when another's child has ended
+	}
+}
+
+// stat is what /proc/PID/stat tells of a process.
+type stat struct {
+	pid, parent, group, session int
+	state                       byte
+}
+
+// processes lists what runs; those that end meanwhile are left out.
+func processes() []stat {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var all []stat
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if st, err := readStat(pid); err == nil {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
+var errNoStat = errors.New("/proc/PID/stat is not as expected")
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(pid, text)
+}
+
+// parseStat reads "PID (NAME) STATE PARENT GROUP SESSION ...", where NAME is
+// whatever the process likes.
+func parseStat(pid int, text []byte) (stat, error) {
+	i := bytes.LastIndexByte(text, ')')
+	fields := bytes.Fields(text[i+1:])
+	if i < 0 || len(fields) < 4 || len(fields[0]) != 1 {
+		return stat{}, errNoStat
+	}
+	st := stat{pid: pid, state: fields[0][0]}
+	for j, n := range []*int{&st.parent, &st.group, &st.session} {
+		var err error
+		if *n, err = strconv.Atoi(string(fields[j+1])); err != nil {
+			return stat{}, errNoStat
+		}
+	}
+	return st, nil
+}
+
+// Guard gives a listener on a unix socket that hangs up on filters, which
+// share the server's user if it is not root.
+func (l *Launcher) Guard(ln net.Listener) net.Listener { return &guard{ln, l} }
+
+type guard struct {
+	net.Listener
+	l *Launcher
+}
+
+// Accept waits for a caller that is no filter.
+func (g *guard) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		name, err := g.l.caller(c)
+		if err == nil && name == "" {
+			return c, nil
+		}
+		c.Close()
+		if name != "" {
+			g.l.log.Warn("a filter tried the control socket", "filter", name)
+		}
+	}
+}
+
+// caller gives the name of the filter that c's other end belongs to, "" if to
+// none. The process that connected must still be there.
+func (l *Launcher) caller(c net.Conn) (string, error) {
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		return "", nil
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return "", err
+	}
+	if credErr != nil {
+		return "", credErr
+	}
+	sid, err := unix.Getsid(int(cred.Pid))
+	if err != nil {
+		return "", fs.ErrNotExist
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.running[sid]; p != nil {
+		return p.name, nil
+	}
+	return "", nil
+}

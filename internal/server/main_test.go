@@ -1,0 +1,14 @@
+package server
+
+import (
+	"os"
+	"testing"
+
+	"github.com/weirmail/weir/internal/privsep"
+)
+
+// TestMain lets the test binary become the filters that its servers start.
+func TestMain(m *testing.M) {
+	privsep.Main()
+	os.Exit(m.Run())
+}
