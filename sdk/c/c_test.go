@@ -15,7 +15,7 @@ import (
 
 const root = "../.."
 
-var library = []string{"src/filter_api.c", "src/answer.c", "src/session.c", "src/text.c", "src/log.c", "src/table.c", "src/util.c"}
+var library = []string{"src/filter_api.c", "src/answer.c", "src/loop.c", "src/output.c", "src/session.c", "src/text.c", "src/log.c", "src/table.c", "src/util.c"}
 
 // compile builds a program with the library and gives its path. The sources
 // are read here so that the test is run again when they change.
@@ -89,7 +89,6 @@ on_disconnect: ID
 		t.Errorf("got\n%s\nwant\n%s", log, want)
 	}
 }
-
 
 const id = "00000000000000ab"
 

@@ -1,6 +1,7 @@
 package c
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,33 @@ func built(t *testing.T) string {
 		t.Fatalf("make: %v\n%s", err, out)
 	}
 	return dir
+}
+
+// The test double runs a filter, and says what is not as it should be.
+func TestDouble(t *testing.T) {
+	dir := built(t)
+	double := func(test string) (string, error) {
+		out := filepath.Join(dir, "double")
+		args := append([]string{"-Iinclude", "-o", out, "example/decide.c", test, "-L" + dir, "-lweirfiltertest"}, sanitize...)
+		if text, err := exec.Command("cc", args...).CombinedOutput(); err != nil || len(text) > 0 {
+			t.Fatalf("cc: %v\n%s", err, text)
+		}
+		text, err := exec.Command(out).CombinedOutput()
+		return string(text), err
+	}
+	if out, err := double("example/decide_test.c"); err != nil || out != "" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wrong := filepath.Join(dir, "wrong_test.c")
+	text := `#include "filtertest.h"
+void filtertest(void) { filtertest_equal(filtertest_mail(filtertest_session("h", "::1"), "a@spam.example"), "proceed"); }
+`
+	if err := os.WriteFile(wrong, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := double(wrong); err == nil || !strings.Contains(out, `got "reject|550 5.7.1 No mail from there, please", want "proceed"`) {
+		t.Errorf("a wrong answer: %v\n%s", err, out)
+	}
 }
 
 // link builds a program as its author would: cc, our headers, our library.

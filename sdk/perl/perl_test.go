@@ -17,7 +17,7 @@ func bridge(t *testing.T) string {
 	if _, err := exec.LookPath("perl"); err != nil {
 		t.Skip("no perl on this machine: nothing can run the Perl SDK")
 	}
-	transcript.Reads(t, "filter-perl", "t/*.t", "*/*.pl")
+	transcript.Reads(t, "filter-perl", "*.pm", "t/*.t", "*/*.pl")
 	path, err := filepath.Abs("filter-perl")
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +27,10 @@ func bridge(t *testing.T) string {
 
 func TestUnits(t *testing.T) {
 	bridge(t)
-	if out, err := exec.Command("perl", "t/bridge.t").CombinedOutput(); err != nil {
-		t.Fatalf("perl t/bridge.t: %v\n%s", err, out)
+	for _, test := range []string{"t/bridge.t", "t/decide.t"} {
+		if out, err := exec.Command("perl", test).CombinedOutput(); err != nil {
+			t.Errorf("perl %s: %v\n%s", test, err, out)
+		}
 	}
 }
 

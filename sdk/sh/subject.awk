@@ -1,5 +1,5 @@
-#!/usr/bin/awk -f
-# Puts [LIST] in front of each subject: a filter in nothing but awk.
+# Puts [LIST] in front of each subject: a filter in nothing but awk, which
+# filter-awk runs.
 #
 # Lines of a message come as  filter|VERSION|TIME|smtp-in|data-line|SESSION|TOKEN|LINE
 # and are given back as       filter-dataline|SESSION|TOKEN|LINE
@@ -7,6 +7,7 @@
 BEGIN {
 	FS = "|"
 	print "register|report|smtp-in|tx-reset"
+	print "register|report|smtp-in|link-disconnect"
 	print "register|filter|smtp-in|data-line"
 	print "register|ready"
 	fflush()

@@ -1,20 +1,13 @@
-/* The table of sessions, and the output. */
-#include <errno.h>
+/* The table of sessions. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "session.h"
 
 #define BUCKETS_MIN	64
-#define OUT_SIZE	(64 * 1024)
 
 static struct session	**buckets;
 static size_t		  nbuckets, nsessions;
-
-static char	out[OUT_SIZE];
-static size_t	outlen;
-static int	outfd = -1;
 
 void *
 xalloc(size_t n)
@@ -102,54 +95,4 @@ session_free(struct session *s)
 	free(s->server);
 	free(s->verdict);
 	free(s);
-}
-
-void
-out_begin(int fd)
-{
-	outfd = fd;
-}
-
-static void
-write_all(const char *p, size_t n)
-{
-	ssize_t k;
-
-	while (n > 0) {
-		k = write(outfd, p, n);
-		if (k == -1 && errno == EINTR)
-			continue;
-		if (k == -1)
-			fatal("filter_api: the server no longer reads our answers");
-		p += k;
-		n -= (size_t)k;
-	}
-}
-
-void
-out_add(const char *p, size_t n)
-{
-	if (n > sizeof out - outlen)
-		out_flush();
-	if (n > sizeof out) {
-		write_all(p, n);
-		return;
-	}
-	memcpy(out + outlen, p, n);
-	outlen += n;
-}
-
-void
-out_text(const char *s)
-{
-	out_add(s, strlen(s));
-}
-
-void
-out_flush(void)
-{
-	size_t n = outlen;
-
-	outlen = 0;
-	write_all(out, n);
 }

@@ -37,7 +37,7 @@ void		 session_free(struct session *);
 void	*xalloc(size_t);
 char	*xdup(const char *);
 
-/* Output is collected and written by out_flush. */
+/* output.c: output is collected and written by out_flush. */
 void	out_begin(int fd);
 void	out_add(const char *, size_t);
 void	out_text(const char *);
@@ -45,6 +45,12 @@ void	out_flush(void);
 
 /* filter_api.c: answer the open query of a session; gives 1. */
 int	settle(uint64_t id, const char *verdict);
+
+/*
+ * filter_api.c: take a line of the server, n bytes and a NUL in the place of
+ * its LF. Gives 1 once the server is ready.
+ */
+int	take_line(char *line, size_t n);
 
 /* text.c */
 void	parse_endpoint(struct sockaddr_storage *, const char *);

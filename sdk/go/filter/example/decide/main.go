@@ -15,7 +15,7 @@ func decide(tx *filter.Transaction) filter.Decision {
 		return filter.Reject(550, "5.7.1 No mail from there, please")
 	}
 	if strings.Contains(strings.ToLower(tx.Header("Subject")), "lottery") {
-		return filter.Junk
+		return filter.Reject(550, "5.7.1 No lottery here, please")
 	}
 	tx.AddHeader("X-Decide", "seen")
 	return filter.Proceed
