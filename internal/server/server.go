@@ -193,7 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context) {
 	sessions, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	go s.sessions.watchDepartures(sessions)
+	go s.sessions.watchDepartures(sessions, s.cfg.SMTP.Timeout)
 
 	var accepting, serving sync.WaitGroup
 	for _, sock := range s.sockets {

@@ -198,6 +198,6 @@ func (h *Host) greeting(p *proc) []byte {
 	return filterwire.AppendConfig(nil, &filterwire.Config{
 		Version: h.opt.Version, Protocol: p.protocol,
 		SessionTimeout: h.sessionTimeout, ADMD: h.admd,
-		Features: []string{FeatureMessageSize},
+		Features: []string{FeatureMessageSize, FeatureFinalAddress},
 	})
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/weirmail/weir/internal/trace"
 )
 
-// FeatureMessageSize is the feature by which the question to commit carries
-// the size of the message.
-const FeatureMessageSize = "message-size"
+// The features that are announced to filters, in this order.
+const (
+	FeatureMessageSize  = "message-size"  // the question to commit carries the size of the message
+	FeatureFinalAddress = "final-address" // tx-mail and tx-rcpt carry addresses as rewritten
+)
 
 // Defaults of Options.
 const (
@@ -45,8 +47,7 @@ type Options struct {
 	PythonBridge string
 	PerlBridge   string
 
-	// AnswerTimeout is how long a filter may take for one answer, to read when
-	// its pipe is full, and without any line of a message it works on.
+	// AnswerTimeout is the time limit of filters whose configuration has none.
 	AnswerTimeout time.Duration
 
 	// MaxMessage is the most that a filter may make of one message, in bytes;
@@ -87,7 +88,10 @@ func New(cfg *config.Config, opt Options) (*Host, error) {
 		if !ok {
 			return nil, fmt.Errorf("%v: filter process %q: protocol %q: expected 0.6 or 0.7", c.Pos, c.Name, c.Protocol)
 		}
-		p := &proc{name: c.Name, conf: c, protocol: v, policy: policy{timeout: h.opt.AnswerTimeout}}
+		p := &proc{name: c.Name, conf: c, protocol: v, policy: policy{timeout: c.Timeout, onFailure: c.OnFailure}}
+		if p.policy.timeout <= 0 {
+			p.policy.timeout = h.opt.AnswerTimeout
+		}
 		for n := range max(c.Workers, 1) {
 			p.workers = append(p.workers, newWorker(h, p, n))
 		}
@@ -154,7 +158,7 @@ func (o Options) withDefaults(cfg *config.Config) Options {
 }
 
 // Start starts all filters and returns when each has registered or failed, or
-// has had AnswerTimeout to do so; a filter that failed is started again
+// has had its time limit to do so; a filter that failed is started again
 // later and is no error. The only errors are ctx's and a second start.
 func (h *Host) Start(ctx context.Context) error {
 	h.mu.Lock()
@@ -165,29 +169,17 @@ func (h *Host) Start(ctx context.Context) error {
 		return errors.New("filters were started before")
 	}
 	h.each(func(w *worker) { go w.run() })
-	t := time.NewTimer(h.opt.AnswerTimeout)
-	defer t.Stop()
 	var err error
-	late := false
 	h.each(func(w *worker) {
-		if late || err != nil {
+		if err != nil {
 			return
 		}
 		select {
 		case <-w.settled:
-		case <-t.C:
-			late = true
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	})
-	if late {
-		h.each(func(w *worker) {
-			if w.latest.Load() == nil {
-				h.failed(&Fault{Filter: w.proc.name, Cause: fmt.Errorf("%w: no register|ready for %v", ErrTimeout, h.opt.AnswerTimeout)})
-			}
-		})
-	}
 	return err
 }
 
@@ -238,52 +230,4 @@ func (h *Host) failed(f *Fault) {
 		Kind: trace.FilterFailed, Time: time.Now(), Session: f.Session,
 		Filter: f.Filter, Phase: f.Phase, Text: f.line(), Cause: f,
 	})
-}
-
-// State is what one filter process, or several alike, are doing.
-type State struct {
-	Name      string
-	Command   string
-	Workers   []WorkerState
-	LastFault string                         // "" if none
-	Questions uint64                         // asked since the start
-	Decisions map[filterwire.Decision]uint64 // answers of each kind
-}
-
-// WorkerState is one process.
-type WorkerState struct {
-	PID      int    // 0 if there is none
-	State    string // starting, ready, ending, restarting, stopped
-	Since    time.Time
-	Restarts int
-}
-
-// List gives the state of each filter process, in the order of the
-// configuration.
-func (h *Host) List() []State {
-	all := make([]State, 0, len(h.seq))
-	for _, p := range h.seq {
-		s := State{
-			Name: p.name, Command: p.conf.Command, Questions: p.questions.Load(),
-			Decisions: make(map[filterwire.Decision]uint64),
-		}
-		if s.Command == "" {
-			s.Command = p.conf.Python + p.conf.Perl
-		}
-		for d := range p.decisions {
-			if n := p.decisions[d].Load(); n > 0 {
-				s.Decisions[filterwire.Decision(d)] = n
-			}
-		}
-		if f := p.lastFault.Load(); f != nil {
-			s.LastFault = f.Error()
-		}
-		for _, w := range p.workers {
-			w.mu.Lock()
-			s.Workers = append(s.Workers, WorkerState{PID: w.pid, State: w.state, Since: w.since, Restarts: w.restarts})
-			w.mu.Unlock()
-		}
-		all = append(all, s)
-	}
-	return all
 }
