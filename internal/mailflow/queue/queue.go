@@ -72,7 +72,7 @@ type Options struct {
 
 	Hostname      string                            // Mailer-Daemon's domain and Reporting-MTA of reports
 	WarnIntervals []time.Duration                   // ages at which the sender hears of a delay; empty slice: never; nil: 4h
-	TTL           func(action string) time.Duration // how long an envelope is tried
+	TTL           func(action string) time.Duration // how long an envelope is tried; DefaultTTL if that is not above 0
 	MaxDeferred   int                               // envelopes kept in memory for a destination that is backed off from
 
 	// Route gives the envelopes that carry the report m to rcpt. None without

@@ -193,7 +193,11 @@ func (s *Spool) complete(m *mail.Message, envelopes []mail.Envelope) error {
 			return fmt.Errorf("queue: envelope id %v cannot be used in message %v", e.ID, s.id)
 		}
 		seen[e.ID] = struct{}{}
-		e.Expires = m.Received.Add(s.q.opt.TTL(e.Action))
+		ttl := s.q.opt.TTL(e.Action)
+		if ttl <= 0 {
+			ttl = DefaultTTL
+		}
+		e.Expires = m.Received.Add(ttl)
 		e.Next = s.q.opt.Now()
 	}
 	return nil
