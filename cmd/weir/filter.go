@@ -11,13 +11,16 @@ import (
 )
 
 func filterCommand(o *options) *cobra.Command {
-	c := group("filter", "See the filters of the running server",
+	c := group("filter", "See the running server's filters, and write and try new ones",
 		`See the filters of the running server: which there are and how they fare,
-and who is asked at which step of a session.`,
+who is asked at which step of a session, and what each may do (list, order,
+show). Or write a filter
+and try it without a server (new, check, replay).`,
 		`  weir filter list
   weir filter order
-  weir filter list --json`,
-		filterListCommand(o), filterOrderCommand(o))
+  weir filter new refuse --lang python
+  weir filter check -- ./refuse.sh`,
+		filterListCommand(o), filterOrderCommand(o), filterShowCommand(o), filterCheckCommand(), filterReplayCommand(), filterNewCommand())
 	addQueueFlag(c, o)
 	return c
 }
