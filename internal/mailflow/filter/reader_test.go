@@ -119,7 +119,7 @@ func TestSpool(t *testing.T) {
 			}
 		}
 		s.mu.Lock()
-		s.ended = true
+		s.ended, s.shut = true, true
 		s.add([]byte("ignored"))
 		s.mu.Unlock()
 		for !take() {

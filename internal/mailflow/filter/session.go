@@ -156,17 +156,15 @@ func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) V
 		s.openTx()
 		defer func() { s.opening = false }()
 	}
-	v := Verdict{Decision: filterwire.Proceed}
-	if !s.bypass && !s.bypassTx && !s.ended {
-		v = s.askChain(ctx, phase, arg)
+	if phase != filterwire.Commit {
+		return s.askChain(ctx, phase, arg)
 	}
-	if phase == filterwire.Commit {
-		if v.Hold = s.holdTx; v.Hold == "" {
-			v.Hold = s.holdAll
-		}
-		if s.passed != nil {
-			v.Before = s.passed.before()
-		}
+	v := s.askChain(ctx, phase, arg)
+	if v.Hold = s.holdTx; v.Hold == "" {
+		v.Hold = s.holdAll
+	}
+	if s.passed != nil {
+		v.Before = s.passed.before()
 	}
 	return v
 }
@@ -175,6 +173,9 @@ func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) V
 // over, its Err is that of the first that was passed over.
 func (s *Session) askChain(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
 	all := Verdict{Decision: filterwire.Proceed}
+	if s.bypass || s.bypassTx || s.ended {
+		return all
+	}
 	for i := range s.chain.links {
 		l := &s.chain.links[i]
 		var v Verdict

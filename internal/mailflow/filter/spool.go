@@ -24,8 +24,9 @@ type spool struct {
 	blocks []int    // sizes of what was spilled and not taken; whole lines each
 	wr     int64    // where the last ends
 	total  int64    // bytes of the message so far
+	shut   bool     // what is added is dropped: one of the following
 	ended  bool     // all of the message is in
-	closed bool     // nobody takes any more; what is added is dropped
+	closed bool     // nobody takes any more
 	err    error    // why the rest is missing
 }
 
@@ -35,9 +36,15 @@ func newSpool(limit int64) *spool {
 
 // add appends one line and its LF; mu is held. After end it does nothing.
 func (s *spool) add(line []byte) {
-	if s.room(len(line) + 1) {
-		*s.mem = append(append(*s.mem, line...), '\n')
+	n := len(line) + 1
+	if s.mem == nil || len(*s.mem)+n > spoolMemory || s.shut || s.total+int64(n) > s.limit {
+		if !s.room(n) {
+			return
+		}
+	} else {
+		s.total += int64(n)
 	}
+	*s.mem = append(append(*s.mem, line...), '\n')
 }
 
 // addLines appends whole lines.
@@ -55,7 +62,7 @@ func (s *spool) addLines(p []byte) error {
 func (s *spool) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = true
+	s.ended, s.shut = true, true
 	s.signal()
 }
 
@@ -69,11 +76,11 @@ func (s *spool) state() (ended bool, err error) {
 // room makes room for n bytes in mem; mu is held. It reports false if they are
 // not to be added.
 func (s *spool) room(n int) bool {
-	if s.ended || s.closed || s.err != nil {
+	if s.shut {
 		return false
 	}
 	if s.total += int64(n); s.total > s.limit {
-		s.err = ErrTooLarge
+		s.err, s.shut = ErrTooLarge, true
 		return false
 	}
 	if s.mem == nil {
@@ -81,6 +88,7 @@ func (s *spool) room(n int) bool {
 	}
 	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
 		s.err = s.spill()
+		s.shut = s.err != nil
 	}
 	return s.err == nil
 }
@@ -154,7 +162,7 @@ func (s *spool) takeFile(buf *[]byte) error {
 func (s *spool) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
+	s.closed, s.shut = true, true
 	putBuffer(s.mem)
 	s.mem = nil
 	if s.file != nil {

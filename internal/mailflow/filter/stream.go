@@ -90,6 +90,8 @@ func (x *stream) gone() bool {
 // is what the filter should have done.
 func (x *stream) line(text []byte) error {
 	switch {
+	case !x.out.shut && (len(text) > 2 || len(text) == 0):
+		x.out.add(text)
 	case x.out.closed:
 	case x.out.ended:
 		return errors.New("no line of this message after its dot")
@@ -97,7 +99,7 @@ func (x *stream) line(text []byte) error {
 		if x.dotAt.Load() == 0 {
 			return errors.New("no dot before the server's: the message is not over")
 		}
-		x.out.ended = true
+		x.out.ended, x.out.shut = true, true
 	case len(text) == 2 && text[0] == '.' && text[1] == '\r':
 		x.dotCR.Store(true)
 		x.out.add(text)
