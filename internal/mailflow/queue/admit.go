@@ -109,7 +109,7 @@ func (q *Queue) reject(id mail.MessageID, en *entry, err error) {
 	if !errors.Is(err, ErrInDoubt) {
 		return
 	}
-	q.log.Error("store does not know whether it has a message; it is erased", "msgid", id.String(), "error", err)
+	q.log.Error("store does not know whether it has a message; it is erased", "message", id.String(), "error", err)
 	s := &q.sched
 	s.mu.Lock()
 	s.doubt[id] = struct{}{}

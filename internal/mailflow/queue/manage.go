@@ -29,7 +29,7 @@ func (q *Queue) Show(ctx context.Context, id mail.MessageID) ([]Item, io.ReadClo
 	if len(items) == 0 {
 		return nil, nil, ErrNotFound
 	}
-	body, err := q.st.Open(ctx, id)
+	body, err := q.stored(ctx, items[0].Message)
 	if err != nil {
 		return nil, nil, err
 	}

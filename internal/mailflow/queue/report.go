@@ -30,7 +30,7 @@ func (q *Queue) reportFailures(m *mail.Message, failed []recipient) {
 			told = append(told, rc)
 			continue
 		}
-		q.log.Warn("envelope is dropped without report", "msgid", m.ID.String(), "evpid", rc.env.ID.String(),
+		q.log.Warn("envelope is dropped without report", "message", m.ID.String(), "envelope", rc.env.ID.String(),
 			"from", m.Sender.String(), "to", rc.env.Rcpt.String(), "reason", rc.outcome.Text)
 		silent = append(silent, Claim{rc.env.ID, rc.fence})
 	}
@@ -114,7 +114,7 @@ func (q *Queue) report(m *mail.Message, rcs []recipient, act action, c Change, f
 	defer cancel()
 	spool, added, err := q.compose(ctx, m, rcs, act)
 	if err != nil {
-		q.log.Error("a delivery report cannot be sent", "msgid", m.ID.String(), "to", m.Sender.String(),
+		q.log.Error("a delivery report cannot be sent", "message", m.ID.String(), "to", m.Sender.String(),
 			"action", string(act), "error", err)
 		fallback(err)
 		return
@@ -172,7 +172,7 @@ func (q *Queue) compose(ctx context.Context, m *mail.Message, rcs []recipient, a
 	}
 	d := dsn{
 		hostname: q.opt.Hostname, id: id, now: report.Received, action: act, msg: m, recipients: rcs,
-		body: func() (io.ReadCloser, error) { return q.st.Open(ctx, m.ID) },
+		body: func() (io.ReadCloser, error) { return q.stored(ctx, m) },
 	}
 	if err := d.write(spool); err != nil {
 		spool.Discard()

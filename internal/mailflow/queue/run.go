@@ -351,7 +351,7 @@ func (q *Queue) wake(d *destination) {
 func (q *Queue) deliver(ctx context.Context, it *item) (outcomes []delivery.Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			q.log.Error("a delivery panicked", "msgid", it.msg.ID.String(), "panic", p, "stack", string(debug.Stack()))
+			q.log.Error("a delivery panicked", "message", it.msg.ID.String(), "panic", p, "stack", string(debug.Stack()))
 			outcomes = q.fill(it, nil, "internal error")
 		}
 	}()
@@ -360,13 +360,13 @@ func (q *Queue) deliver(ctx context.Context, it *item) (outcomes []delivery.Outc
 		Envelopes: it.envs,
 		Open: func() (io.ReadCloser, error) {
 			if it.body != nil {
-				return it.body.open(), nil
+				return body(it.msg, func() (io.ReadCloser, error) { return it.body.open(), nil })
 			}
-			return q.st.Open(ctx, it.msg.ID)
+			return q.stored(ctx, it.msg)
 		},
 	})
 	if len(outcomes) != len(it.envs) {
-		q.log.Error("a delivery told too few or too many outcomes", "msgid", it.msg.ID.String(),
+		q.log.Error("a delivery told too few or too many outcomes", "message", it.msg.ID.String(),
 			"envelopes", len(it.envs), "outcomes", len(outcomes))
 	}
 	return q.fill(it, outcomes, "the attempt ended without a result")

@@ -102,6 +102,9 @@ func (w *writer) add(n *queue.New) error {
 	if m.UTF8 {
 		flags |= flagUTF8
 	}
+	if m.Junk {
+		flags |= flagJunk
+	}
 	_, err := w.st.addMessage.exec(seq, int64(m.ID), m.Sender.Local, m.Sender.Domain, m.Size, micros(m.Received),
 		int64(m.Session), m.Helo, m.Source, m.Rdns, m.AuthUser, m.Tag, flags, int64(m.Ret), m.EnvID, inline)
 	if err != nil {

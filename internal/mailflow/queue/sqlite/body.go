@@ -118,7 +118,7 @@ func (b *body) adopted() {
 func (s *Store) unlink(ids []mail.MessageID) {
 	for _, id := range ids {
 		if err := os.Remove(s.bodyPath(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			s.log.Warn("body of a dropped message cannot be removed", "msgid", id.String(), "error", err)
+			s.log.Warn("body of a dropped message cannot be removed", "message", id.String(), "error", err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 const (
 	flagEightBit = 1 << iota
 	flagUTF8
+	flagJunk
 )
 
 // selectItems reads envelopes with their messages, in the order of scan.
@@ -79,7 +80,7 @@ func (it *items) scan(v []driver.Value) (queue.Item, int64) {
 	m.Session, m.Helo, m.Source, m.Rdns = mail.SessionID(r.int()), r.text(), r.text(), r.text()
 	m.AuthUser, m.Tag = r.text(), r.text()
 	flags := r.int()
-	m.EightBit, m.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
+	m.EightBit, m.UTF8, m.Junk = flags&flagEightBit != 0, flags&flagUTF8 != 0, flags&flagJunk != 0
 	m.Ret, m.EnvID = mail.Ret(r.int()), r.text()
 	if it.messages == nil {
 		it.messages = make(map[mail.MessageID]*mail.Message)

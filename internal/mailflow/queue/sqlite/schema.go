@@ -52,7 +52,7 @@ CREATE TABLE message (
 	rdns          TEXT NOT NULL,
 	auth_user     TEXT NOT NULL,
 	tag           TEXT NOT NULL,
-	flags         INTEGER NOT NULL, -- 1: 8BITMIME, 2: SMTPUTF8
+	flags         INTEGER NOT NULL, -- 1: 8BITMIME, 2: SMTPUTF8, 4: junk
 	ret           INTEGER NOT NULL,
 	envid         TEXT NOT NULL,
 	body          BLOB              -- NULL: in a file

@@ -77,7 +77,7 @@ func (s *suite) message(n int) queue.New {
 	m := &mail.Message{
 		ID: s.last, Sender: mail.Address{Local: "a\xffb", Domain: "example.org"}, Size: 5,
 		Received: s.now.Add(-time.Second), Session: 0xfedcba9876543210, Helo: "client.example", Source: "192.0.2.1",
-		Rdns: "mail.example", AuthUser: "joe", Tag: "t", EightBit: true, UTF8: true, Ret: mail.RetHdrs, EnvID: "x+2By",
+		Rdns: "mail.example", AuthUser: "joe", Tag: "t", Junk: true, EightBit: true, UTF8: true, Ret: mail.RetHdrs, EnvID: "x+2By",
 	}
 	add := queue.New{Message: m, Inline: []byte("body\n")}
 	for i := range n {
