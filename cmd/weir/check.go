@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/privsep"
 )
 
 func checkCommand(o *options) *cobra.Command {
@@ -14,7 +16,11 @@ func checkCommand(o *options) *cobra.Command {
 		Short: "Check the configuration without running it",
 		Long: `Check the configuration without running it: its grammar, its tables and its
 certificates. Every error is shown as FILE:LINE:COLUMN with what was found and
-what was expected; the exit status is then 78.`,
+what was expected; the exit status is then 78.
+
+Of a good configuration it is also tried whether the kernel and the rights of
+whoever runs this allow all that isolates filters; what they do not allow is
+told, and is no error.`,
 		Example: `  weir check
   weir check -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
 		Args: usageArgs(cobra.NoArgs),
@@ -26,6 +32,9 @@ what was expected; the exit status is then 78.`,
 			fmt.Fprintf(c.OutOrStdout(), "%s is good: %s, %s, %s, %s\n", o.config,
 				plural(len(cfg.Listeners), "listener"), plural(len(cfg.Filters), "filter"),
 				plural(len(cfg.Actions), "action"), plural(len(cfg.Matches), "rule"))
+			for _, line := range privsep.New(cfg, slog.New(slog.DiscardHandler)).Check() {
+				fmt.Fprintf(c.ErrOrStderr(), "%s (for the user who checks)\n", line)
+			}
 			return nil
 		},
 	}

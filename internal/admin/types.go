@@ -15,6 +15,7 @@ const (
 	MethodVersion     = "version"      // Version
 	MethodFilterList  = "filter.list"  // items Filter
 	MethodFilterOrder = "filter.order" // items Order, one for each listener
+	MethodFilterShow  = "filter.show"  // Name; items FilterProcess
 	MethodQueueList   = "queue.list"   // Selection; items Envelope
 	MethodQueueCount  = "queue.count"  // Count
 	MethodQueueShow   = "queue.show"   // Selection; items Message

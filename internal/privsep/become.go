@@ -108,6 +108,9 @@ func become(answer *os.File) error {
 			return fmt.Errorf("seccomp: %w", err)
 		}
 	}
+	if c.Probe {
+		syscall.Exit(0)
+	}
 	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
 }
 
@@ -170,9 +173,11 @@ func (c *change) identity() error {
 
 // changeIDs does for this thread alone what package syscall does for all.
 func (c *change) changeIDs() error {
-	groups := make([]uint32, 0, len(c.Groups)+1)
-	for _, g := range append([]int{c.GID}, c.Groups...) {
-		groups = append(groups, uint32(g))
+	groups := []uint32{uint32(c.GID)}
+	for _, g := range c.Groups {
+		if g != c.GID {
+			groups = append(groups, uint32(g))
+		}
 	}
 	if err := setgroups(groups); err != nil {
 		return fmt.Errorf("setgroups: %w", err)

@@ -66,7 +66,7 @@ func (l *Launcher) Show(pid int) (admin.FilterProcess, error) {
 	p := l.running[pid]
 	l.mu.Unlock()
 	if p == nil {
-		return admin.FilterProcess{}, fmt.Errorf("process %d is no filter, or has ended", pid)
+		return admin.FilterProcess{}, fmt.Errorf("process %d: %w", pid, os.ErrNotExist)
 	}
 	out, err := inspect(pid)
 	if err != nil {

@@ -22,7 +22,8 @@ type spec struct {
 	Name   string // of the filter
 	Argv   []string
 	Env    []string
-	Parent int // process id of the server: if it is gone, so are we
+	Parent int  // process id of the server: if it is gone, so are we
+	Probe  bool // do all but run the program
 
 	ChangeIDs bool // to the next three; needs root
 	UID, GID  int

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -173,6 +174,52 @@ func converse(tell, hear *os.File, message []byte) (rep reply, err error) {
 		return rep, errors.New("it ended before it had done anything")
 	}
 	return rep, nil
+}
+
+// Check goes through the start of each filter but for its program, and tells
+// what would be refused or could not be done, in lines that begin with the
+// place in the configuration. It holds for the user who calls it.
+func (l *Launcher) Check() []string {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer null.Close()
+	runtime.LockOSThread() // the processes end with it
+	defer runtime.UnlockOSThread()
+	var lines []string
+	for _, c := range l.procs {
+		notes, err := l.check(c, [3]*os.File{null, null, null})
+		if err != nil {
+			notes = append(notes, "would not start: "+err.Error())
+		}
+		for _, n := range notes {
+			lines = append(lines, fmt.Sprintf("%v: filter %q: %s", c.Pos, c.Name, n))
+		}
+	}
+	return lines
+}
+
+func (l *Launcher) check(c *config.Proc, stdio [3]*os.File) ([]string, error) {
+	argv := []string{"/bin/sh", "-c", c.Command}
+	if c.Command == "" {
+		argv = []string{"/bin/sh", c.Python + c.Perl} // in the bridge's place
+	}
+	sp, notes, err := l.spec(c, argv)
+	if err != nil {
+		return nil, err
+	}
+	sp.Probe = true
+	cmd, rep, err := l.start(sp, stdio)
+	if err != nil {
+		return notes, err
+	}
+	pid := cmd.Process.Pid
+	if err := cmd.Wait(); err != nil {
+		return notes, err
+	}
+	l.forget(pid)
+	return append(notes, rep.Notes...), nil
 }
 
 // End kills what the process pid, which has ended and was not waited for, has

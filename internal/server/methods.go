@@ -20,6 +20,7 @@ func (s *Server) methods() *admin.Mux {
 	m.Handle(admin.MethodVersion, admin.Func(s.version))
 	m.Handle(admin.MethodFilterList, admin.Stream(s.filterList))
 	m.Handle(admin.MethodFilterOrder, admin.Stream(s.filterOrder))
+	m.Handle(admin.MethodFilterShow, admin.Stream(s.filterShow))
 	m.Handle(admin.MethodQueueList, admin.Stream(s.queueList))
 	m.Handle(admin.MethodQueueCount, admin.Func(s.queueCount))
 	m.Handle(admin.MethodQueueShow, admin.Stream(s.queueShow))

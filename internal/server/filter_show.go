@@ -1,0 +1,44 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/weirmail/weir/internal/admin"
+)
+
+// filterShow tells what applies to each process of a filter, read back from
+// the system.
+func (s *Server) filterShow(_ context.Context, args admin.Name, yield func(admin.FilterProcess) error) error {
+	proc := args.Name
+	if f := s.cfg.Filters[args.Name]; f != nil {
+		if f.Proc == nil {
+			return fmt.Errorf("filter %q is no process: the server evaluates it itself", args.Name)
+		}
+		proc = f.Proc.Name
+	}
+	for _, st := range s.filters.List() {
+		if st.Name != proc {
+			continue
+		}
+		for _, w := range st.Workers {
+			if w.PID == 0 {
+				continue
+			}
+			p, err := s.launcher.Show(w.PID)
+			if errors.Is(err, os.ErrNotExist) {
+				continue // it has ended since
+			}
+			if err != nil {
+				return err
+			}
+			if err := yield(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("there is no filter %q", args.Name)
+}
