@@ -36,7 +36,7 @@ func TestControlQueue(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir, boxes(dir)+`
 listen on 127.0.0.1 port 0 tag in
-action "later" mda "test -f @DIR@/go || exit 75" userbase <users>
+action "later" mda "cat >/dev/null; test -f @DIR@/go || exit 75" userbase <users>
 match from any for domain "later.test" action "later"
 `, Options{})
 	c := s.control(t)
