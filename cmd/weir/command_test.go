@@ -237,8 +237,16 @@ func adminServer(t *testing.T) string {
 	})
 	m.Handle(admin.MethodQueueRemove, change)
 	m.Handle(admin.MethodQueueRetry, change)
+	m.Handle(admin.MethodQueueRelease, change)
+	for method, answer := range map[string]error{
+		admin.MethodFilterRestart: errors.New("filter rec: the new process is not ready: exit status 1"),
+		admin.MethodFilterPause:   nil, admin.MethodFilterResume: nil,
+	} {
+		m.Handle(method, admin.Func(func(context.Context, admin.Name) (struct{}, error) { return struct{}{}, answer }))
+	}
 	m.Handle(admin.MethodFilterList, admin.Stream(func(_ context.Context, _ struct{}, yield func(admin.Filter) error) error {
-		if err := yield(admin.Filter{Name: "rec", Kind: "proc", Detail: "rec -x", State: "ready", PIDs: []int{10, 11}, Restarts: 1, Phases: []string{"connect", "commit"}}); err != nil {
+		if err := yield(admin.Filter{Name: "rec", Kind: "proc", Detail: "rec -x", State: "ready", PIDs: []int{10, 11}, Restarts: 1, Phases: []string{"connect", "commit"},
+			Load: &admin.Load{Uptime: 2 * time.Hour, Questions: 9, Decisions: map[string]uint64{"reject": 2, "proceed": 7}, P50: 56789, P99: 1234567}}); err != nil {
 			return err
 		}
 		return yield(admin.Filter{Name: "all", Kind: "chain", Detail: "a, rec"})
@@ -276,7 +284,12 @@ func TestListings(t *testing.T) {
 			envelope + "    Subject: x\n        y\n", 0},
 		{"queue remove all", "7 envelopes removed\n", 0},
 		{"queue retry 0d5deb10 0d5deb11", "1 envelope scheduled\n", exitFailure},
-		{"filter list", "rec              proc     ready, process 10 11, restarted 1 time\n    rec -x\n    asked at connect commit\nall              chain   \n    a, rec\n", 0},
+		{"queue release all", "7 envelopes released\n", 0},
+		{"filter pause rec", "rec paused\n", 0},
+		{"filter resume rec", "rec resumed\n", 0},
+		{"filter restart rec", "", exitFailure},
+		{"filter pause", "", exitUsage},
+		{"filter list", "rec              proc     ready, process 10 11, up 2h, restarted 1 time\n    rec -x\n    asked at connect commit\n    asked 9 times: proceed 7, reject 2; half within 57µs, 99 of 100 within 1.2ms\nall              chain   \n    a, rec\n", 0},
 		{"filter order", "127.0.0.1:25 tag IN: filter all\n    rcpt-to    a (when !auth), rec\nsmtp.sock: no filter\n", 0},
 		{"filter order --json", `{"listener":"127.0.0.1:25","tag":"IN","filter":"all","phases":[{"phase":"rcpt-to","filters":[{"filter":"a","when":"!auth"},{"filter":"rec"}]}]}` + "\n" +
 			`{"listener":"smtp.sock","phases":null}` + "\n", 0},

@@ -20,7 +20,9 @@ and try it without a server (new, check, replay).`,
   weir filter order
   weir filter new refuse --lang python
   weir filter check -- ./refuse.sh`,
-		filterListCommand(o), filterOrderCommand(o), filterShowCommand(o), filterCheckCommand(), filterReplayCommand(), filterNewCommand())
+		filterListCommand(o), filterOrderCommand(o), filterShowCommand(o),
+		filterControlCommand(o, filterRestart), filterControlCommand(o, filterPause), filterControlCommand(o, filterResume),
+		filterCheckCommand(), filterReplayCommand(), filterNewCommand())
 	addQueueFlag(c, o)
 	return c
 }
@@ -30,8 +32,10 @@ func filterListCommand(o *options) *cobra.Command {
 		Use:   "list [--json]",
 		Short: "List the filters, with the state of their processes",
 		Long: `List the filters in the order of the configuration. For a filter that is a
-process: its state (starting, ready, restarting), process ids, how often it had
-to be started again, and for what it registered.`,
+process: its state (starting, ready, restarting, ending, paused), process ids,
+for how long it has been ready, how often it had to be started again, for what
+it registered, what it was asked and how it answered: how many answers of each
+kind, within which time half and 99 of 100 of them came, and its last failure.`,
 		Example: `  weir filter list
   weir filter list --json | jq -r 'select(.restarts > 0).name'`,
 		Args: usageArgs(cobra.NoArgs),
@@ -53,6 +57,9 @@ func printFilter(w io.Writer, f admin.Filter) {
 		}
 		fmt.Fprintf(w, " %d", pid)
 	}
+	if f.Load != nil && f.Load.Uptime > 0 {
+		fmt.Fprintf(w, ", up %s", span(f.Load.Uptime))
+	}
 	if f.Restarts > 0 {
 		fmt.Fprintf(w, ", restarted %s", plural(f.Restarts, "time"))
 	}
@@ -61,6 +68,7 @@ func printFilter(w io.Writer, f admin.Filter) {
 		{"", f.Detail},
 		{"asked at ", strings.Join(f.Phases, " ")},
 		{"told of ", strings.Join(f.Reports, " ")},
+		{"", loadText(f.Load)},
 		{"last failure: ", f.LastErr},
 	} {
 		if row[1] != "" {

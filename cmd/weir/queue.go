@@ -25,7 +25,7 @@ the word all.`,
   weir queue retry all
   weir queue remove 0d5deb10ae58decf`,
 		queueListCommand(o), queueCountCommand(o), queueShowCommand(o),
-		queueChangeCommand(o, queueRemove), queueChangeCommand(o, queueRetry))
+		queueChangeCommand(o, queueRemove), queueChangeCommand(o, queueRetry), queueChangeCommand(o, queueRelease))
 	addQueueFlag(c, o)
 	return c
 }
@@ -193,6 +193,18 @@ var queueRetry = queueChange{
 	long: `Try delivery of messages, or single envelopes, now instead of when their next
 attempt is due.`,
 	done: "scheduled",
+}
+
+var queueRelease = queueChange{
+	method: admin.MethodQueueRelease,
+	use:    "release ID...|all",
+	short:  "Let held messages or single envelopes go",
+	example: `  weir queue release all
+  weir queue release 0d5deb10`,
+	long: `Let messages, or single envelopes, go that are held: because a filter with
+on-failure hold could not have its say on them. Their delivery is due at once.
+Why an envelope is held, weir queue list shows.`,
+	done: "released",
 }
 
 func queueChangeCommand(o *options, q queueChange) *cobra.Command {

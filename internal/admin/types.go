@@ -21,6 +21,11 @@ const (
 	MethodQueueShow   = "queue.show"   // Selection; items Message
 	MethodQueueRemove = "queue.remove" // Selection; Changed
 	MethodQueueRetry  = "queue.retry"  // Selection; Changed
+
+	MethodQueueRelease  = "queue.release"  // Selection; Changed: held envelopes are due
+	MethodFilterRestart = "filter.restart" // Name; nothing: new processes are ready, or an error
+	MethodFilterPause   = "filter.pause"   // Name; nothing: its policy applies
+	MethodFilterResume  = "filter.resume"  // Name; nothing
 )
 
 // Version says what runs.
@@ -37,12 +42,22 @@ type Filter struct {
 	Name     string   `json:"name"`
 	Kind     string   `json:"kind"`              // proc, builtin, chain
 	Detail   string   `json:"detail"`            // command, rule or members, as configured
-	State    string   `json:"state,omitempty"`   // proc: starting, ready, restarting, stopped
+	State    string   `json:"state,omitempty"`   // proc: starting, ready, restarting, ending, stopped, paused
 	PIDs     []int    `json:"pids,omitempty"`    // proc: one for each worker that runs
 	Restarts int      `json:"restarts"`          // proc: since the server started
 	Reports  []string `json:"reports,omitempty"` // proc: registered events
 	Phases   []string `json:"phases,omitempty"`  // proc: registered phases; builtin: its phase
 	LastErr  string   `json:"lastError,omitempty"`
+	Load     *Load    `json:"load,omitempty"` // proc: what it was asked
+}
+
+// Load is what a filter has been asked since the server started.
+type Load struct {
+	Uptime    time.Duration     `json:"uptimeNs"` // of the process that is there for the shortest time
+	Questions uint64            `json:"questions"`
+	Decisions map[string]uint64 `json:"decisions,omitempty"` // how many answers of each kind
+	P50       time.Duration     `json:"p50Ns"`               // half of the answers took no longer
+	P99       time.Duration     `json:"p99Ns"`               // 99 of 100
 }
 
 // Order says who is asked on one listener, and in which order.

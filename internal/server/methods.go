@@ -26,6 +26,10 @@ func (s *Server) methods() *admin.Mux {
 	m.Handle(admin.MethodQueueShow, admin.Stream(s.queueShow))
 	m.Handle(admin.MethodQueueRemove, admin.Func(s.queueRemove))
 	m.Handle(admin.MethodQueueRetry, admin.Func(s.queueRetry))
+	m.Handle(admin.MethodQueueRelease, admin.Func(s.queueRelease))
+	m.Handle(admin.MethodFilterRestart, admin.Func(s.filterRestart))
+	m.Handle(admin.MethodFilterPause, admin.Func(s.filterPause))
+	m.Handle(admin.MethodFilterResume, admin.Func(s.filterResume))
 	return m
 }
 
@@ -37,15 +41,7 @@ func (s *Server) version(context.Context, struct{}) (admin.Version, error) {
 func (s *Server) filterList(_ context.Context, _ struct{}, yield func(admin.Filter) error) error {
 	procs := map[string]admin.Filter{}
 	for _, st := range s.filters.List() {
-		f := admin.Filter{Kind: "proc", Detail: st.Command, LastErr: st.LastFault}
-		for _, w := range st.Workers {
-			if w.PID != 0 {
-				f.PIDs = append(f.PIDs, w.PID)
-			}
-			f.State = w.State
-			f.Restarts += w.Restarts
-		}
-		procs[st.Name] = f
+		procs[st.Name] = processes(st)
 	}
 	for _, name := range s.cfg.FilterSeq {
 		c := s.cfg.Filters[name]
@@ -263,6 +259,14 @@ func (s *Server) removeAll(ctx context.Context) (admin.Changed, error) {
 
 func (s *Server) queueRetry(ctx context.Context, sel admin.Selection) (admin.Changed, error) {
 	return s.change(ctx, sel, s.queue.Retry)
+}
+
+// queueRelease lets held envelopes go.
+func (s *Server) queueRelease(ctx context.Context, sel admin.Selection) (admin.Changed, error) {
+	if sel.All {
+		return s.releaseAll(ctx)
+	}
+	return s.change(ctx, sel, s.queue.Release)
 }
 
 // change does op to what sel names, one by one so that ids that are not in the

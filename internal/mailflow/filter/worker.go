@@ -58,10 +58,13 @@ func (p *proc) pick() *worker {
 
 func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }
 
+// Ready is the state of a worker whose process can be asked.
+const Ready = "ready"
+
 // The states of a worker, as WorkerState shows them.
 const (
 	stateStarting   = "starting"
-	stateReady      = "ready"
+	stateReady      = Ready
 	stateEnding     = "ending"
 	stateRestarting = "restarting"
 	stateStopped    = "stopped"
