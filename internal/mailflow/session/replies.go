@@ -44,7 +44,6 @@ var (
 	replyBareLine         = smtp.MustReply(500, "5.5.2", "Syntax error: line does not end in CR LF, or holds a control character that may not stand there")
 	replyNoSpace          = smtp.MustReply(452, "4.3.1", "Insufficient system storage")
 	replyQueueFailed      = smtp.MustReply(451, "4.3.0", "Temporary Error")
-	replyRouteLater       = smtp.MustReply(451, "4.3.0", "Temporary failure")
 	replyFilterText       = smtp.MustReply(451, "4.3.0", "Filter gave an answer that is no reply")
 	replyInternal         = smtp.MustReply(421, "4.3.0", "Internal server error").ThenClose()
 	replyCommandTooLong   = smtp.MustReply(500, "5.0.0", "Command line too long").ThenClose()
@@ -61,5 +60,4 @@ var (
 	replyBdatSpoiled      = smtp.MustReply(503, "5.5.1", "Invalid command: An earlier chunk was refused, and this one with it")
 	replyBdatTyped        = smtp.MustReply(503, "5.5.1", "Invalid command: BDAT counts octets, which lines that end in LF alone have not").ThenClose()
 	replyBdatTooBigToSkip = smtp.MustReply(552, "5.3.4", "Message too big for system: chunk exceeds the limit by far").ThenClose()
-	replyTLSTemp          = smtp.MustReply(454, "4.7.0", "TLS not available due to temporary reason")
 )
