@@ -35,9 +35,8 @@ func Main() {
 	// Rights belong to a thread. The one that has them set runs the program.
 	runtime.LockOSThread()
 	answer := os.NewFile(replyFD, "reply")
-	if err := become(answer); err != nil {
-		json.NewEncoder(answer).Encode(reply{Error: err.Error()})
-	}
+	err := become(answer)
+	json.NewEncoder(answer).Encode(reply{Error: err.Error()})
 	os.Exit(1)
 }
 
@@ -56,8 +55,9 @@ func (c *change) note(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// become does what the spec says and runs the program. The order matters: each
-// step needs rights that a later one takes away.
+// become does what the spec says and runs the program, so if it returns, it is
+// an error. The order matters: each step needs rights that a later one takes
+// away.
 func become(answer *os.File) error {
 	in := os.NewFile(specFD, "spec")
 	sp, err := decodeSpec(in)

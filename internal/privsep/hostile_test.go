@@ -87,7 +87,7 @@ func hostile(what string, args []string) {
 		}
 		say("files", nil, n+3 < 100, n > 3)
 	case "spin":
-		for {
+		for time.Now().Year() > 0 {
 		}
 	case "self":
 		self()

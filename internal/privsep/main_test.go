@@ -129,11 +129,10 @@ func program(t *testing.T) string {
 // running is a filter that was started.
 type running struct {
 	*exec.Cmd
-	h       *house
-	out     *os.File
-	in      *os.File
-	ended   bool
-	outText string
+	h     *house
+	out   *os.File
+	in    *os.File
+	ended bool
 }
 
 // begin starts argv as c. The test's thread is kept: it is the parent.
