@@ -3,6 +3,7 @@ package privsep
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func TestCheck(t *testing.T) {
 	}
 	h.procs[0].Name = "good"
 	lines := h.Check()
-	if len(lines) != 1 || !strings.Contains(lines[0], `filter "hostile": would not start: read or write: stat `) {
+	if len(lines) != 1 || !strings.Contains(lines[0], `filter "hostile": would not start: read or write: open `) {
 		t.Errorf("%q", lines)
 	}
 	if len(h.running) != 0 {
@@ -98,7 +99,7 @@ func TestStartErrors(t *testing.T) {
 		{"/nonexistent: no such file or directory", []string{"/nonexistent"}, config.Sandbox{}, nil},
 		{"/etc/passwd: permission denied", []string{"/etc/passwd"}, config.Sandbox{}, nil},
 		{"no absolute path", []string{"sh"}, config.Sandbox{}, nil},
-		{"read or write: stat /nonexistent: no such file", []string{"/bin/true"}, config.Sandbox{Read: []string{"/nonexistent"}}, nil},
+		{"read or write: open /nonexistent: no such file", []string{"/bin/true"}, config.Sandbox{Read: []string{"/nonexistent"}}, nil},
 		{"unknown user", []string{"/bin/true"}, config.Sandbox{}, func(c *config.Proc) { c.User = "no-such-user" }},
 		{"chroot /nonexistent: no such file", []string{"/bin/true"}, config.Sandbox{}, func(c *config.Proc) { c.Chroot = "/nonexistent" }},
 	} {
@@ -117,6 +118,46 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+// TestChroot runs a program that has all it needs in a directory.
+func TestChroot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can change the root directory")
+	}
+	h := newHouse(t)
+	jail := filepath.Join(h.dir, "jail")
+	libs, err := exec.Command("ldd", "/bin/sleep").Output()
+	if err != nil {
+		t.Skipf("ldd: %v", err)
+	}
+	for _, file := range append(strings.Fields(string(libs)), "/bin/sleep") {
+		if !filepath.IsAbs(file) {
+			continue
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(jail, filepath.Dir(file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(jail, file), b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, s := range sandboxes(h) {
+		if s.Read != nil {
+			s.Read = []string{"/bin"} // in the jail
+		}
+		c := h.proc(s)
+		c.Chroot, c.Command = jail, "/bin/sleep"
+		r := h.begin(t, c, "/bin/sleep", "1000")
+		if p, err := h.Show(r.Process.Pid); err != nil || p.Root != jail {
+			t.Errorf("%s: root %q, %v", name, p.Root, err)
+		}
+	}
+}
+
+// BenchmarkStart is what the isolation of a filter costs at its start.
 func BenchmarkStart(b *testing.B) {
 	l := New(&config.Config{Queue: config.Queue{Path: b.TempDir()}}, discard)
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -124,20 +165,37 @@ func BenchmarkStart(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer null.Close()
-	done := make(chan struct{})
-	for b.Loop() {
-		next := make(chan struct{})
-		go onThread(done, func() {
-			defer close(next)
-			cmd, err := l.Start(&config.Proc{Name: "x", Command: "x"}, []string{"/bin/true"}, [3]*os.File{null, null, null})
-			if err != nil {
-				b.Error(err)
-				return
+	c := &config.Proc{Name: "x", Command: "x"}
+	b.Run("plain", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command("/bin/true").Run(); err != nil {
+				b.Fatal(err)
 			}
-			l.End(cmd.Process.Pid)
-			cmd.Wait()
+		}
+	})
+	b.Run("isolated", func(b *testing.B) {
+		done := make(chan struct{})
+		defer close(done)
+		errs := make(chan error)
+		go onThread(done, func() {
+			for b.Loop() {
+				cmd, err := l.Start(c, []string{"/bin/true"}, [3]*os.File{null, null, null})
+				if err != nil {
+					errs <- err
+					return
+				}
+				r := &running{Cmd: cmd}
+				r.awaitEnd()
+				l.End(cmd.Process.Pid)
+				if err := cmd.Wait(); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
 		})
-		<-next
-	}
-	close(done)
+		if err := <-errs; err != nil {
+			b.Fatal(err)
+		}
+	})
 }

@@ -4,21 +4,21 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/landlock-lsm/go-landlock/landlock"
-	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
 )
 
 // What Landlock can say of files, as of the version of its interface in which
 // each came.
 const (
-	mayRead    landlock.AccessFSSet = ll.AccessFSReadFile | ll.AccessFSReadDir
-	mayExecute landlock.AccessFSSet = ll.AccessFSExecute
-	mayChange  landlock.AccessFSSet = ll.AccessFSWriteFile | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile |
-		ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeSym |
-		ll.AccessFSRefer | ll.AccessFSTruncate
-	mayDevices landlock.AccessFSSet = ll.AccessFSMakeChar | ll.AccessFSMakeBlock
+	mayRead    uint64 = syscall.AccessFSReadFile | syscall.AccessFSReadDir
+	mayExecute uint64 = syscall.AccessFSExecute
+	mayChange  uint64 = syscall.AccessFSWriteFile | syscall.AccessFSRemoveDir | syscall.AccessFSRemoveFile |
+		syscall.AccessFSMakeDir | syscall.AccessFSMakeReg | syscall.AccessFSMakeSock | syscall.AccessFSMakeFifo | syscall.AccessFSMakeSym |
+		syscall.AccessFSRefer | syscall.AccessFSTruncate
+	mayDevices uint64 = syscall.AccessFSMakeChar | syscall.AccessFSMakeBlock
 
-	onFiles landlock.AccessFSSet = ll.AccessFSReadFile | ll.AccessFSExecute | ll.AccessFSWriteFile | ll.AccessFSTruncate
+	onFiles uint64 = syscall.AccessFSReadFile | syscall.AccessFSExecute | syscall.AccessFSWriteFile | syscall.AccessFSTruncate
 )
 
 // The versions of Landlock that brought something.
@@ -48,7 +48,7 @@ var (
 // restrictFiles puts the process into a Landlock domain. That alone keeps it
 // from looking into processes outside, and from changing mounts.
 func (c *change) restrictFiles() error {
-	abi, err := ll.LandlockGetABIVersion()
+	abi, err := syscall.LandlockGetABIVersion()
 	if err != nil || abi <= 0 {
 		if c.View != nil {
 			return fmt.Errorf("read and write need Landlock, which this kernel does not have or has not enabled (%v)", err)
@@ -59,68 +59,88 @@ func (c *change) restrictFiles() error {
 	c.landlock = abi
 	handled := mayRead | mayExecute | mayChange | mayDevices
 	if abi < abiTruncate {
-		handled &^= ll.AccessFSTruncate
+		handled &^= syscall.AccessFSTruncate
 	}
 	if abi < abiRefer {
-		handled &^= ll.AccessFSRefer
+		handled &^= syscall.AccessFSRefer
 	}
-	var scoped landlock.ScopedSet
+	var scoped uint64
 	if abi >= abiScopes {
-		scoped = ll.ScopeSignal
+		scoped = syscall.ScopeSignal
 		if c.NetworkOff {
-			scoped |= ll.ScopeAbstractUnixSocket
+			scoped |= syscall.ScopeAbstractUnixSocket
 		}
 	} else {
 		c.note("the kernel's Landlock, version %d, does not keep filters from signalling other processes of their user", abi)
 	}
-	rules, err := c.rules(handled)
-	if err != nil {
-		return err
-	}
-	cfg, err := landlock.NewConfig(handled, scoped)
+	return c.enterDomain(&syscall.RulesetAttr{HandledAccessFS: handled, Scoped: scoped})
+}
+
+// enterDomain restricts this thread, which becomes the filter. The library's
+// own function for that is for programs that go on: it reaches all threads, and
+// needs /proc, which a chroot seldom has.
+func (c *change) enterDomain(attr *syscall.RulesetAttr) error {
+	ruleset, err := syscall.LandlockCreateRuleset(attr, 0)
 	if err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	if err := cfg.Restrict(rules...); err != nil {
+	defer unix.Close(ruleset)
+	if c.View == nil {
+		err = allow(ruleset, attr.HandledAccessFS&^mayDevices, "/")
+	} else {
+		err = c.allowView(ruleset, attr.HandledAccessFS)
+	}
+	if err != nil {
+		return err
+	}
+	if err := syscall.LandlockRestrictSelf(ruleset, 0); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	return nil
 }
 
-// rules gives what the filter may do where.
-func (c *change) rules(handled landlock.AccessFSSet) ([]landlock.Rule, error) {
-	if c.View == nil {
-		return []landlock.Rule{landlock.PathAccess(handled&^mayDevices, "/")}, nil
+// allow adds a path to what may be used, with as much of access as it can have.
+func allow(ruleset int, access uint64, path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	var rules []landlock.Rule
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		access &= onFiles
+	}
+	rule := syscall.PathBeneathAttr{AllowedAccess: access, ParentFd: fd}
+	if err := syscall.LandlockAddPathBeneathRule(ruleset, &rule, 0); err != nil {
+		return &os.PathError{Op: "landlock", Path: path, Err: err}
+	}
+	return nil
+}
+
+// allowView adds what a filter with a view may use.
+func (c *change) allowView(ruleset int, handled uint64) error {
 	for _, set := range []struct {
-		access landlock.AccessFSSet
+		access uint64
 		paths  []string
 		must   bool
 	}{
 		{mayRead | mayExecute, programDirs, false},
 		{mayRead, systemFiles, false},
-		{mayRead | ll.AccessFSWriteFile, systemDevices, false},
+		{mayRead | syscall.AccessFSWriteFile, systemDevices, false},
 		{mayRead | mayExecute, c.View.Read, true},
 		{mayRead | mayChange, c.View.Write, true},
 	} {
 		for _, path := range set.paths {
-			fi, err := os.Stat(path)
-			if err != nil {
-				if set.must {
-					return nil, fmt.Errorf("read or write: %w", err)
-				}
-				continue
+			if err := allow(ruleset, set.access&handled, path); err != nil && set.must {
+				return fmt.Errorf("read or write: %w", err)
 			}
-			access := set.access & handled
-			if !fi.IsDir() {
-				access &= onFiles
-			}
-			rules = append(rules, landlock.PathAccess(access, path))
 		}
 	}
-	if c.tmp {
-		rules = append(rules, landlock.PathAccess((mayRead|mayExecute|mayChange)&handled, "/tmp"))
+	if !c.tmp {
+		return nil
 	}
-	return rules, nil
+	return allow(ruleset, (mayRead|mayExecute|mayChange)&handled, "/tmp")
 }
