@@ -43,7 +43,11 @@ type Launcher struct {
 	procs []*config.Proc
 	hide  []string // the server's own: the queue and the keys
 	keep  []string // within hide, what everybody may use
+	*state
+}
 
+// state is what the Launchers of configurations that follow each other share.
+type state struct {
 	mu       sync.Mutex
 	told     map[string]bool   // notes that are in the log
 	running  map[int]*launched // by process id, which is also the session's
@@ -61,17 +65,25 @@ type launched struct {
 // New makes a Launcher for the filters of cfg. Sockets are paths within the
 // queue's directory that filters may connect to, as every user may.
 func New(cfg *config.Config, log *slog.Logger, sockets ...string) *Launcher {
-	l := &Launcher{
-		log: log, procs: cfg.Procs, keep: sockets,
-		told: make(map[string]bool), running: make(map[int]*launched),
-	}
-	l.hide = append(l.hide, cfg.Queue.Path)
-	for _, k := range cfg.PKI {
-		l.hide = append(l.hide, k.Key)
-	}
-	slices.Sort(l.hide[1:])
-	return l
+	l := &Launcher{log: log, keep: sockets, state: &state{told: make(map[string]bool), running: make(map[int]*launched)}}
+	return l.For(cfg)
 }
+
+// For makes a Launcher for the filters of another configuration. Both know of
+// the processes that either has started.
+func (l *Launcher) For(cfg *config.Config) *Launcher {
+	next := &Launcher{log: l.log, procs: cfg.Procs, keep: l.keep, state: l.state}
+	next.hide = append(next.hide, cfg.Queue.Path)
+	for _, k := range cfg.PKI {
+		next.hide = append(next.hide, k.Key)
+	}
+	slices.Sort(next.hide[1:])
+	return next
+}
+
+// Hidden gives what a process of c does not get to see of what is the server's
+// and other filters', sorted.
+func (l *Launcher) Hidden(c *config.Proc) []string { return l.hidden(c) }
 
 // note logs what cannot be done, each once.
 func (l *Launcher) note(name string, notes []string) {

@@ -13,6 +13,7 @@ import (
 // or none. It is safe for concurrent use.
 type Chain struct {
 	h     *Host
+	set   *Set
 	links []link
 	procs []*proc // those of links, each once
 	// versions of the protocol that procs speak, for what a session keeps.
@@ -30,8 +31,8 @@ type link struct {
 }
 
 // newChain builds the chain of a filter of the configuration; nil is none.
-func (h *Host) newChain(f *config.Filter) *Chain {
-	c := &Chain{h: h}
+func (s *Set) newChain(f *config.Filter) *Chain {
+	c := &Chain{h: s.h, set: s}
 	switch {
 	case f == nil:
 	case f.Proc != nil || f.Builtin != nil:
@@ -59,7 +60,7 @@ func (c *Chain) add(f *config.Filter, when []config.Condition) {
 		l.builtin = f.Builtin
 		l.phase, _ = filterwire.ParsePhase(f.Builtin.Phase)
 	} else {
-		l.proc = c.h.procs[f.Proc.Name]
+		l.proc = c.set.procs[f.Proc.Name]
 		for l.seat = 0; l.seat < len(c.procs) && c.procs[l.seat] != l.proc; {
 			l.seat++
 		}

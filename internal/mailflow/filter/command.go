@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirmail/weir/internal/config"
-	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mail"
 )
 
@@ -113,7 +112,7 @@ func (w *worker) start() (*process, error) {
 	}
 	go w.logStderr(pp.ours[2])
 	go (&reader{p: p}).run()
-	p.stdin.put(w.h.greeting(w.proc), patience{limit: w.proc.policy.timeout})
+	p.stdin.put(w.proc.greeting, patience{limit: w.proc.policy.timeout})
 	return p, nil
 }
 
@@ -121,7 +120,7 @@ func (w *worker) start() (*process, error) {
 // started it, so one thread is kept for the child's life; it would be taken by
 // waiting anyway.
 func (p *process) exec(argv []string, stdio [3]*os.File) error {
-	launcher := p.w.h.opt.Launcher
+	launcher := p.w.proc.launcher
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -191,13 +190,4 @@ func (pp *pipes) close() {
 			f.Close()
 		}
 	}
-}
-
-// greeting is the server's part of the handshake.
-func (h *Host) greeting(p *proc) []byte {
-	return filterwire.AppendConfig(nil, &filterwire.Config{
-		Version: h.opt.Version, Protocol: p.protocol,
-		SessionTimeout: h.sessionTimeout, ADMD: h.admd,
-		Features: []string{FeatureMessageSize, FeatureFinalAddress},
-	})
 }

@@ -7,7 +7,7 @@ import (
 
 // find gives the process, or processes alike, of that name.
 func (h *Host) find(name string) (*proc, error) {
-	if p := h.procs[name]; p != nil {
+	if p := h.Set().procs[name]; p != nil {
 		return p, nil
 	}
 	return nil, fmt.Errorf("no filter process is called %q", name)

@@ -96,7 +96,7 @@ func host(t testing.TB, opt Options, commands ...string) (*Host, *events) {
 func impatient(t testing.TB, limit time.Duration, commands ...string) (*Host, *events) {
 	t.Helper()
 	h, ev := host(t, Options{}, commands...)
-	for _, p := range h.seq {
+	for _, p := range h.Set().seq {
 		p.policy.timeout = limit
 	}
 	return h, ev

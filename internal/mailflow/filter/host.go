@@ -3,13 +3,11 @@ package filter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
-	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/trace"
 )
 
@@ -55,84 +53,34 @@ type Options struct {
 	MaxMessage int64
 }
 
-// Host runs the filters of a configuration. It is safe for concurrent use.
+// Host runs the filters of a configuration, and of those that take its place.
+// It is safe for concurrent use.
 type Host struct {
-	opt            Options
-	admd           string
-	sessionTimeout int // seconds
-	procs          map[string]*proc
-	seq            []*proc
-	chains         map[string]*Chain
-	none           *Chain
+	opt Options
 
-	stop                chan struct{} // closed by Stop
-	hurry               chan struct{} // closed when Stop's time is up
-	stopOnce, hurryOnce sync.Once
-	mu                  sync.Mutex
-	started             bool
+	hurry     chan struct{} // closed when Stop's time is up
+	hurryOnce sync.Once
+
+	mu      sync.Mutex
+	set     *Set               // in use
+	live    map[*proc]struct{} // started, and not known to have ended; some of earlier Sets
+	started bool
+	stopped bool
 }
 
 // New prepares the filters of cfg; it starts none. Its errors are those of a
 // configuration that was not checked.
 func New(cfg *config.Config, opt Options) (*Host, error) {
-	h := &Host{
-		opt: opt.withDefaults(cfg), admd: cfg.ADMD, sessionTimeout: int(cfg.SMTP.Timeout / time.Second),
-		procs: make(map[string]*proc), chains: make(map[string]*Chain),
-		stop: make(chan struct{}), hurry: make(chan struct{}),
-	}
-	if h.sessionTimeout <= 0 {
-		h.sessionTimeout = 300
-	}
-	for _, c := range cfg.Procs {
-		v, ok := filterwire.ParseProtocol(c.Protocol)
-		if !ok {
-			return nil, fmt.Errorf("%v: filter process %q: protocol %q: expected 0.6 or 0.7", c.Pos, c.Name, c.Protocol)
-		}
-		p := &proc{name: c.Name, conf: c, protocol: v, policy: policy{timeout: c.Timeout, onFailure: c.OnFailure}}
-		if p.policy.timeout <= 0 {
-			p.policy.timeout = h.opt.AnswerTimeout
-		}
-		for n := range max(c.Workers, 1) {
-			p.workers = append(p.workers, newWorker(h, p, n))
-		}
-		h.procs[c.Name] = p
-		h.seq = append(h.seq, p)
-	}
-	h.none = h.newChain(nil)
-	for name, f := range cfg.Filters {
-		if err := h.check(f); err != nil {
-			return nil, fmt.Errorf("%v: filter %q: %w", f.Pos, name, err)
-		}
-		h.chains[name] = h.newChain(f)
+	h := &Host{opt: opt.withDefaults(), live: make(map[*proc]struct{}), hurry: make(chan struct{})}
+	var err error
+	h.set, err = h.Prepare(cfg, nil)
+	if err != nil {
+		return nil, err
 	}
 	return h, nil
 }
 
-// check refuses what newChain cannot use.
-func (h *Host) check(f *config.Filter) error {
-	switch {
-	case f.Proc != nil:
-		if h.procs[f.Proc.Name] == nil {
-			return fmt.Errorf("process %q is not declared", f.Proc.Name)
-		}
-	case f.Builtin != nil:
-		if _, ok := filterwire.ParsePhase(f.Builtin.Phase); !ok {
-			return fmt.Errorf("unknown phase %q", f.Builtin.Phase)
-		}
-	default:
-		for _, l := range f.Chain {
-			if len(l.Filter.Chain) > 0 {
-				return fmt.Errorf("filter %q in it is a chain itself", l.Filter.Name)
-			}
-			if err := h.check(l.Filter); err != nil {
-				return fmt.Errorf("filter %q: %w", l.Filter.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (o Options) withDefaults(cfg *config.Config) Options {
+func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -151,78 +99,52 @@ func (o Options) withDefaults(cfg *config.Config) Options {
 	if o.AnswerTimeout <= 0 {
 		o.AnswerTimeout = DefaultAnswerTimeout
 	}
-	if o.MaxMessage <= 0 {
-		o.MaxMessage = max(2*cfg.SMTP.MaxMessageSize, minMaxMessage)
-	}
 	return o
 }
 
-// Start starts all filters and returns when each has registered or failed, or
-// has had its time limit to do so; a filter that failed is started again
-// later and is no error. The only errors are ctx's and a second start.
+// errStopped says that a Host was stopped.
+var errStopped = errors.New("filters were stopped")
+
+// Start is Set.Start of the configuration of New, once.
 func (h *Host) Start(ctx context.Context) error {
 	h.mu.Lock()
-	again := h.started
+	again, s := h.started, h.set
 	h.started = true
 	h.mu.Unlock()
-	if again || h.stopping() {
+	if again {
 		return errors.New("filters were started before")
 	}
-	h.each(func(w *worker) { go w.run() })
-	var err error
-	h.each(func(w *worker) {
-		if err != nil {
-			return
-		}
-		select {
-		case <-w.settled:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	})
-	return err
+	return s.Start(ctx)
 }
 
-// Stop ends all filters: end of input, then SIGTERM, then SIGKILL. It returns
-// when no process is left; when ctx ends, the graces between those steps do.
+// Stop ends all filters, those of earlier Sets among them: end of input, then
+// SIGTERM, then SIGKILL. It returns when no process is left; when ctx ends, the
+// graces between those steps do.
 func (h *Host) Stop(ctx context.Context) {
-	h.stopOnce.Do(func() { close(h.stop) })
 	h.mu.Lock()
-	started := h.started
-	h.mu.Unlock()
-	if !started {
-		return
+	h.stopped = true
+	var live []*proc
+	for p := range h.live {
+		p.end()
+		live = append(live, p)
 	}
+	h.mu.Unlock()
 	cut := context.AfterFunc(ctx, func() { h.hurryOnce.Do(func() { close(h.hurry) }) })
 	defer cut()
-	h.each(func(w *worker) { <-w.done })
-}
-
-func (h *Host) stopping() bool {
-	select {
-	case <-h.stop:
-		return true
-	default:
-		return false
+	for _, p := range live {
+		p.wait()
 	}
 }
 
-func (h *Host) each(f func(*worker)) {
-	for _, p := range h.seq {
-		for _, w := range p.workers {
-			f(w)
-		}
-	}
+// Set gives the Set in use. Who opens sessions on it holds it.
+func (h *Host) Set() *Set {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.set
 }
 
-// Chain gives the filter or chain of that name; one that asks nothing for ""
-// and for a name that is not in the configuration.
-func (h *Host) Chain(name string) *Chain {
-	if c := h.chains[name]; c != nil {
-		return c
-	}
-	return h.none
-}
+// Chain is Set.Chain of the Set in use.
+func (h *Host) Chain(name string) *Chain { return h.Set().Chain(name) }
 
 // failed tells a fault.
 func (h *Host) failed(f *Fault) {

@@ -20,6 +20,11 @@ type Launcher interface {
 	// End kills what a process of Start, which has ended and was not waited
 	// for, has left behind.
 	End(pid int)
+
+	// Hidden gives what the processes of c do not get to see because of the
+	// rest of the configuration, sorted. A reload in which it changes starts
+	// them anew.
+	Hidden(c *config.Proc) []string
 }
 
 // plain starts filters with all the rights of our own process, for hosts whose
@@ -36,3 +41,5 @@ func (plain) Start(_ *config.Proc, argv []string, stdio [3]*os.File) (*exec.Cmd,
 }
 
 func (plain) End(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }
+
+func (plain) Hidden(*config.Proc) []string { return nil }

@@ -84,7 +84,7 @@ func (s *Session) newStream(ctx context.Context, m *Message, l *link) (*stream, 
 	if err != nil {
 		return nil, s.fault(ctx, l, filterwire.DataLine, err)
 	}
-	limit := s.chain.h.opt.MaxMessage
+	limit := s.chain.set.maxMessage
 	x := &stream{m: m, link: l, seat: st, p: p, token: p.token(true), out: newSpool(limit), skip: make(chan struct{})}
 	if l.proc.policy.passesOver(filterwire.DataLine) {
 		x.keep = newSpool(limit)

@@ -33,8 +33,9 @@ type WorkerState struct {
 // List gives the state of each filter process, in the order of the
 // configuration.
 func (h *Host) List() []State {
-	all := make([]State, 0, len(h.seq))
-	for _, p := range h.seq {
+	seq := h.Set().seq
+	all := make([]State, 0, len(seq))
+	for _, p := range seq {
 		all = append(all, p.stateNow())
 	}
 	return all

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/trace"
@@ -25,38 +24,6 @@ const (
 	killGrace    = 2 * time.Second        // between end of input, SIGTERM and SIGKILL
 	statusWait   = 200 * time.Millisecond // for the exit status that explains an end of output
 )
-
-// proc is one filter program of the configuration.
-type proc struct {
-	name     string
-	conf     *config.Proc
-	protocol filterwire.Protocol
-	policy   policy
-	workers  []*worker
-	next     atomic.Uint32 // round robin over workers
-
-	paused    atomic.Bool
-	questions atomic.Uint64
-	decisions [filterwire.Bypass + 1]atomic.Uint64
-	latency   histogram
-	lastFault atomic.Pointer[Fault]
-}
-
-// pick gives the worker of a new session: the next in turn, passing over those
-// that have no process at the moment.
-func (p *proc) pick() *worker {
-	n := uint32(len(p.workers))
-	first := p.next.Add(1) % n
-	for i := range n {
-		w := p.workers[(first+i)%n]
-		if w.current(noWait) != nil {
-			return w
-		}
-	}
-	return p.workers[first]
-}
-
-func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }
 
 // Ready is the state of a worker whose process can be asked.
 const Ready = "ready"
@@ -99,7 +66,7 @@ func newWorker(h *Host, p *proc, n int) *worker {
 	}
 }
 
-// run starts processes until the host stops.
+// run starts processes until their filter is to end.
 func (w *worker) run() {
 	defer close(w.done)
 	defer w.old.Wait()
@@ -111,7 +78,7 @@ func (w *worker) run() {
 		readyFor := w.live(pause, settle, renewed)
 		renewed = nil
 		settle()
-		if w.h.stopping() {
+		if w.proc.stopping() {
 			w.set(stateStopped, 0, 0)
 			return
 		}
@@ -123,7 +90,7 @@ func (w *worker) run() {
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
-		case <-w.h.stop:
+		case <-w.proc.stop:
 		case renewed = <-w.renew:
 			pause = firstPause / 2 // is doubled below
 		}
@@ -145,7 +112,7 @@ func (w *worker) live(pause time.Duration, settle func(), renewed chan<- error) 
 			renewed = nil
 		}
 	}
-	if w.h.stopping() {
+	if w.proc.stopping() {
 		told(ErrDown)
 		return 0
 	}
@@ -172,7 +139,7 @@ func (w *worker) live(pause time.Duration, settle func(), renewed chan<- error) 
 	for {
 		select {
 		case <-p.over:
-		case <-w.h.stop:
+		case <-w.proc.stop:
 		case renewed = <-w.renew:
 			next, err := w.replace(p)
 			if err == nil {
@@ -203,7 +170,7 @@ func (p *process) awaitReady() error {
 	case <-p.ready:
 		return nil
 	case <-p.over:
-	case <-p.w.h.stop:
+	case <-p.w.proc.stop:
 		return ErrDown
 	case <-t.C:
 		p.fail(fmt.Errorf("%w: no register|ready for %v", ErrTimeout, limit))
@@ -246,7 +213,7 @@ func (w *worker) retire(p *process) {
 	case <-p.over: // what it did wrong is still told
 		w.end(p)
 		return
-	case <-w.h.stop:
+	case <-w.proc.stop:
 	case <-t.C:
 	}
 	p.fail(&Fault{Filter: w.proc.name, Cause: ErrReplaced})
@@ -256,7 +223,7 @@ func (w *worker) retire(p *process) {
 
 // end sees a process out, in whatever state it is.
 func (w *worker) end(p *process) {
-	if w.h.stopping() {
+	if w.proc.stopping() {
 		p.fail(&Fault{Filter: w.proc.name, Cause: ErrDown})
 	} else {
 		w.failed(p.explain())
@@ -269,7 +236,7 @@ func (w *worker) end(p *process) {
 // the protocol or has closed a pipe gets no time to read the end of its input.
 func (p *process) terminate() {
 	p.stdin.close()
-	if (p.w.h.stopping() || p.leaving.Load()) && p.wait(killGrace) {
+	if (p.w.proc.stopping() || p.leaving.Load()) && p.wait(killGrace) {
 		p.stdout.Close()
 		return
 	}
@@ -387,7 +354,7 @@ func (w *worker) current(ctx context.Context) *process {
 		if p := w.latest.Load(); p != nil && !p.ended.Load() {
 			return p
 		}
-		if ctx.Err() != nil || w.h.stopping() {
+		if ctx.Err() != nil || w.proc.stopping() {
 			return nil
 		}
 		w.mu.Lock()
@@ -404,7 +371,7 @@ func (w *worker) current(ctx context.Context) *process {
 		case <-changed:
 		case <-t.C:
 		case <-ctx.Done():
-		case <-w.h.stop:
+		case <-w.proc.stop:
 		}
 		t.Stop()
 	}
