@@ -77,7 +77,7 @@ func hostile(what string, args []string) {
 	case "immortal":
 		say("disarm", unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0))
 		ignoreAll()
-		select {}
+		time.Sleep(time.Hour)
 	case "files":
 		n := 0
 		for ; n < 10000; n++ {

@@ -281,7 +281,7 @@ func serve(args []string) {
 		close(started)
 	})
 	<-started
-	select {}
+	time.Sleep(time.Hour)
 }
 
 func TestHostileLimits(t *testing.T) {
