@@ -45,6 +45,7 @@ func appendDomains(dst, value []byte, domain string) []byte {
 func insertPoint(part []byte) (at int, opens, closes bool) {
 	var lex lexer
 	domain, bracketed := false, false
+	quotes := false // what stands before at would quote what is put there
 	at = -1
 	for i, c := range part {
 		before := lex
@@ -63,10 +64,10 @@ func insertPoint(part []byte) (at int, opens, closes bool) {
 		inComment := before.comment > 0 || lex.comment > 0
 		inBracket := before.bracket && lex.bracket
 		if !inComment && !isSpace(c) && (inBracket || !bracketed) {
-			at = i + 1
+			at, quotes = i+1, lex.escape
 		}
 	}
-	if domain || closes || !lex.balanced() {
+	if domain || closes || quotes || !lex.balanced() {
 		return -1, opens, closes
 	}
 	return at, opens, closes
