@@ -9,7 +9,7 @@ LDFLAGS = -X main.version=$(VERSION)
 
 # What "make run" uses. It needs no rights: high port, everything below run/.
 RUN   = $(CURDIR)/run
-FUZZTIME ?= 3s
+FUZZTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -51,7 +51,7 @@ gotest: build ## all Go tests, with the race detector, in a random order
 sdktest: ## the SDKs' own tests, with the tools of their languages
 	@scripts/sdktest.sh
 
-fuzz: ## every fuzz target for FUZZTIME (3s)
+fuzz: ## every fuzz target for FUZZTIME (1s)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 bench: ## benchmarks

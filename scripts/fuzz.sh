@@ -1,9 +1,9 @@
 #!/bin/sh
-# Run every fuzz target of the tree for FUZZTIME (3s). A target that finds
+# Run every fuzz target of the tree for FUZZTIME (1s). A target that finds
 # something leaves the input in its package's testdata/fuzz.
 set -eu
 cd "$(dirname "$0")/.."
-time=${FUZZTIME:-3s}
+time=${FUZZTIME:-1s}
 
 fuzz() { # package target
 	go test -run '^$' -fuzz "^$2\$" -fuzztime "$time" "./$1" 2>&1
