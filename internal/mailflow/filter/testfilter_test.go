@@ -70,7 +70,7 @@ func play(role string, args []string) {
 			p.register()
 		} else if f := bytes.SplitN(line, []byte("|"), 8); string(f[0]) == "filter" {
 			p.request(string(f[4]), string(f[5]), string(f[6]), f[7])
-		} else if role == "record" {
+		} else if role == "record" || role == "record-final" {
 			p.record(string(line))
 		}
 		if p.in.Buffered() == 0 {
@@ -98,7 +98,10 @@ func (p *player) register() {
 			p.sayNow("%s", l)
 		}
 		return
-	case "record":
+	case "record", "record-final":
+		if p.role == "record-final" {
+			p.say("register|feature|final-address")
+		}
 		p.say("register|report|smtp-in|*")
 	case "result-before-ready":
 		p.sayNow("filter-result|1|2|proceed")
@@ -140,7 +143,7 @@ func (p *player) request(phase, sid, tok string, arg []byte) {
 	ok := fmt.Sprintf("filter-result|%s|%s|proceed", sid, tok)
 	answer := func(a string) { p.say("filter-result|%s|%s|%s", sid, tok, a) }
 	switch p.role {
-	case "record":
+	case "record", "record-final":
 		p.record("filter|" + phase + "|" + sid + "|" + string(arg))
 		if len(p.args) > 2 && p.args[1] == phase {
 			answer(p.args[2])
