@@ -235,3 +235,58 @@ func TestTutorial(t *testing.T) {
 		})
 	}
 }
+
+// The coming-from pages: their programs run, and the lines of configuration
+// are some.
+func TestComingFrom(t *testing.T) {
+	pages, err := filepath.Glob("coming-from-*.md")
+	if err != nil || len(pages) < 3 {
+		t.Fatalf("pages: %v, %v", pages, err)
+	}
+	weir := checkout(t)
+	for _, page := range pages {
+		t.Run(page, func(t *testing.T) {
+			if _, err := exec.LookPath("python3"); err != nil {
+				t.Skip("no python3 on this machine: the examples are in Python")
+			}
+			l := newLab(t, weir)
+			all := blocks(t, page)
+			if len(all) == 0 {
+				t.Error("no blocks: nothing was tried")
+			}
+			for _, b := range all {
+				switch {
+				case b.file != "":
+					l.write(b.file, b.text)
+				case b.kind == "sh":
+					l.run(b.text)
+				case b.kind == "conf":
+					if !strings.Contains(b.text, "match ") || !strings.Contains(b.text, "action ") { // a part: make it whole
+						b.text += "action \"a\" maildir \"/tmp/%{rcpt.user}\"\nmatch for local action \"a\"\n"
+					}
+					l.write("some.conf", b.text)
+					l.run(`"$WEIR/bin/weir" check -c some.conf`)
+				default:
+					t.Errorf("a block of %q is not tried", b.kind)
+				}
+			}
+		})
+	}
+}
+
+// Links between the pages lead somewhere.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	pages, _ := filepath.Glob("*.md")
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
