@@ -13,6 +13,7 @@ import (
 // not named) and of the result; "items" are sent one by one.
 const (
 	MethodVersion     = "version"      // Version
+	MethodReload      = "reload"       // Reloaded: the new configuration is in force
 	MethodFilterList  = "filter.list"  // items Filter
 	MethodFilterOrder = "filter.order" // items Order, one for each listener
 	MethodFilterShow  = "filter.show"  // Name; items FilterProcess
@@ -35,6 +36,17 @@ type Version struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
 	Config  string    `json:"config"` // path of the configuration in force
+}
+
+// Reloaded says what a reload has changed. Filters are those with processes.
+type Reloaded struct {
+	Config          string `json:"config"` // path of what is in force now
+	FiltersKept     int    `json:"filtersKept"`
+	FiltersStarted  int    `json:"filtersStarted"`
+	FiltersEnding   int    `json:"filtersEnding"` // with the last session that has them
+	ListenersKept   int    `json:"listenersKept"` // sockets, of which a "listen on" may have several
+	ListenersOpened int    `json:"listenersOpened"`
+	ListenersClosed int    `json:"listenersClosed"`
 }
 
 // Filter is one filter of the configuration and how it fares.

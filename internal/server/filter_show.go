@@ -13,7 +13,7 @@ import (
 // the system.
 func (s *Server) filterShow(_ context.Context, args admin.Name, yield func(admin.FilterProcess) error) error {
 	proc := args.Name
-	if f := s.cfg.Filters[args.Name]; f != nil {
+	if f := s.config().Filters[args.Name]; f != nil {
 		if f.Proc == nil {
 			return fmt.Errorf("filter %q is no process: the server evaluates it itself", args.Name)
 		}

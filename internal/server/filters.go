@@ -42,7 +42,7 @@ func processes(st filter.State) admin.Filter {
 // process gives the name of the process of a filter; that of a process is its
 // own.
 func (s *Server) process(name string) (string, error) {
-	f := s.cfg.Filters[name]
+	f := s.config().Filters[name]
 	switch {
 	case f == nil:
 		return name, nil // of a proc, or unknown to the host

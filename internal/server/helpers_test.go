@@ -109,8 +109,8 @@ func (r *running) end(t *testing.T) {
 // addr gives the address of the listener with a tag.
 func (s *Server) addr(t *testing.T, tag string) string {
 	t.Helper()
-	for _, sock := range s.sockets {
-		if sock.Config.Tag == tag {
+	for _, sock := range s.now.Load().sockets {
+		if sock.config.Tag == tag {
 			return sock.Addr().String()
 		}
 	}
@@ -123,7 +123,7 @@ func (r *running) control(t *testing.T) *admin.Client {
 	t.Helper()
 	var c *admin.Client
 	eventually(t, "the control socket answers", func() (err error) {
-		c, err = admin.Dial(filepath.Join(r.cfg.Queue.Path, admin.Socket))
+		c, err = admin.Dial(filepath.Join(r.config().Queue.Path, admin.Socket))
 		return err
 	})
 	t.Cleanup(func() { c.Close() })

@@ -30,7 +30,7 @@ listen on 127.0.0.1 port 0 tag in hostname mx.example.test filter echo
 listen on socket filter echo
 `, f)+boxes(dir), Options{Version: "1"})
 	send(t, s.addr(t, "in"), "s@example.net", "alice@example.test", "by TCP")
-	send(t, filepath.Join(s.cfg.Queue.Path, SMTPSocket), "s@example.net", "bob@example.test", "by socket")
+	send(t, filepath.Join(s.config().Queue.Path, SMTPSocket), "s@example.net", "bob@example.test", "by socket")
 	for user, subject := range map[string]string{"alice": "by TCP", "bob": "by socket"} {
 		got := mails(t, filepath.Join(dir, "mail", user), 1)[0]
 		want := strings.Replace(fmt.Sprintf(text, subject+", filtered"), "\n..", "\n.", 1)
@@ -126,8 +126,8 @@ func TestSessionLimits(t *testing.T) {
 	second := connect(t, s.addr(t, "in"))
 	second.want("421 4.7.0")
 	second.over()
-	dial(t, filepath.Join(s.cfg.Queue.Path, SMTPSocket)) // has no source
-	third := connect(t, filepath.Join(s.cfg.Queue.Path, SMTPSocket))
+	dial(t, filepath.Join(s.config().Queue.Path, SMTPSocket)) // has no source
+	third := connect(t, filepath.Join(s.config().Queue.Path, SMTPSocket))
 	third.want("421 4.3.2")
 	third.over()
 	first.do("QUIT", "221")

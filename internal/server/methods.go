@@ -18,6 +18,7 @@ import (
 func (s *Server) methods() *admin.Mux {
 	m := admin.NewMux(s.log)
 	m.Handle(admin.MethodVersion, admin.Func(s.version))
+	m.Handle(admin.MethodReload, admin.Func(s.adminReload))
 	m.Handle(admin.MethodFilterList, admin.Stream(s.filterList))
 	m.Handle(admin.MethodFilterOrder, admin.Stream(s.filterOrder))
 	m.Handle(admin.MethodFilterShow, admin.Stream(s.filterShow))
@@ -34,7 +35,7 @@ func (s *Server) methods() *admin.Mux {
 }
 
 func (s *Server) version(context.Context, struct{}) (admin.Version, error) {
-	return admin.Version{Version: s.opt.Version, Go: runtime.Version(), PID: os.Getpid(), Started: s.started, Config: s.cfg.Path}, nil
+	return admin.Version{Version: s.opt.Version, Go: runtime.Version(), PID: os.Getpid(), Started: s.started, Config: s.config().Path}, nil
 }
 
 // filterList tells of every filter of the configuration, in its order.
@@ -43,8 +44,9 @@ func (s *Server) filterList(_ context.Context, _ struct{}, yield func(admin.Filt
 	for _, st := range s.filters.List() {
 		procs[st.Name] = processes(st)
 	}
-	for _, name := range s.cfg.FilterSeq {
-		c := s.cfg.Filters[name]
+	cfg := s.config()
+	for _, name := range cfg.FilterSeq {
+		c := cfg.Filters[name]
 		f := admin.Filter{Name: name}
 		switch {
 		case c.Proc != nil:
@@ -93,9 +95,10 @@ func chainText(c *config.Filter) string {
 
 // filterOrder tells of each listener who is asked at which phase.
 func (s *Server) filterOrder(_ context.Context, _ struct{}, yield func(admin.Order) error) error {
-	for _, sock := range s.sockets {
-		o := admin.Order{Listener: sock.Addr().String(), Tag: sock.Config.Tag, Filter: sock.Config.Filter}
-		for _, p := range s.filters.Chain(sock.Config.Filter).Order() {
+	g := s.now.Load()
+	for _, sock := range g.sockets {
+		o := admin.Order{Listener: sock.Addr().String(), Tag: sock.config.Tag, Filter: sock.config.Filter}
+		for _, p := range g.filters.Chain(sock.config.Filter).Order() {
 			phase := admin.Phase{Phase: p.Phase.String()}
 			for _, step := range p.Filters {
 				phase.Filters = append(phase.Filters, admin.Step{Filter: step.Name, When: step.When})

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirmail/weir/internal/admin"
@@ -22,8 +23,6 @@ import (
 	"github.com/weirmail/weir/internal/mailflow/listener"
 	"github.com/weirmail/weir/internal/mailflow/queue"
 	"github.com/weirmail/weir/internal/mailflow/queue/sqlite"
-	"github.com/weirmail/weir/internal/mailflow/routing"
-	"github.com/weirmail/weir/internal/mailflow/session"
 	"github.com/weirmail/weir/internal/privsep"
 	"github.com/weirmail/weir/internal/trace"
 )
@@ -35,23 +34,20 @@ const SMTPSocket = "smtp.sock"
 // attempts under way.
 const DefaultGrace = 30 * time.Second
 
-// socket is a bound socket with what its sessions share.
-type socket struct {
-	*listener.Socket
-	sessions *session.Options
-}
-
 // Options is what a server needs besides its configuration.
 type Options struct {
 	Log      *slog.Logger
 	Version  string
 	Resolver dns.Resolver  // nil: the system's
 	Grace    time.Duration // 0: DefaultGrace
+
+	// Load reads the configuration again, for Reload; nil: there is none.
+	Load func() (*config.Config, error)
 }
 
 // Server is one running weir.
 type Server struct {
-	cfg     *config.Config
+	now     atomic.Pointer[generation] // in force
 	opt     Options
 	log     *slog.Logger
 	sink    trace.Sink
@@ -60,13 +56,19 @@ type Server struct {
 	store    *sqlite.Store
 	queue    *queue.Queue
 	agent    *delivery.Agent
-	router   *routing.Router
 	launcher *privsep.Launcher
 	filters  *filter.Host
 	limits   *listener.Limits
-	sockets  []socket
 	control  net.Listener
 	sessions registry
+
+	// serving ends, by quit, when no more sessions are taken; life, by abort,
+	// when those that there are have no more time.
+	serving, life context.Context
+	quit, abort   context.CancelFunc
+	accepting     sync.WaitGroup // sockets that are served
+	served        sync.WaitGroup // connections that are served
+	reloading     chan struct{}  // full while a reload goes on, and while there can be none
 }
 
 // New builds the stages of cfg and binds its sockets; nothing is accepted and
@@ -78,11 +80,14 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if opt.Resolver == nil {
 		opt.Resolver = dns.System()
 	}
-	s := &Server{cfg: cfg, opt: opt, log: opt.Log, sink: trace.Log(opt.Log), started: time.Now()}
+	s := &Server{opt: opt, log: opt.Log, sink: trace.Log(opt.Log), started: time.Now(), reloading: make(chan struct{}, 1)}
+	s.serving, s.quit = context.WithCancel(context.Background())
+	s.life, s.abort = context.WithCancel(context.Background())
+	s.reloading <- struct{}{} // until Run serves
 	s.limits = &listener.Limits{MaxSessions: cfg.SMTP.MaxSessions, MaxSessionsPerSource: cfg.SMTP.MaxSessionsPerSource}
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	if err := s.build(ctx); err != nil {
+	if err := s.build(ctx, cfg); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -97,71 +102,54 @@ const buildTimeout = time.Minute
 const queueMode = 0o711
 
 // build makes the stages, from the end of the mail's way to its beginning.
-func (s *Server) build(ctx context.Context) (err error) {
-	s.cfg.SetLogger(s.log)
-	dir := s.cfg.Queue.Path
+func (s *Server) build(ctx context.Context, cfg *config.Config) (err error) {
+	dir := cfg.Queue.Path
 	if err := os.MkdirAll(dir, queueMode); err != nil {
 		return fmt.Errorf("queue path: %w", err)
 	}
 	if s.store, err = sqlite.Open(dir, sqlite.Options{Log: s.log}); err != nil {
 		return err
 	}
-	s.router = routing.New(s.cfg, &routing.SystemUsers{}, s.log)
-	s.agent = delivery.New(s.cfg, delivery.Options{Log: s.log, Hostname: s.cfg.Hostname})
-	if s.queue, err = queue.Open(ctx, s.store, s.agent, s.queueOptions()); err != nil {
+	s.agent = delivery.New(cfg, delivery.Options{Log: s.log})
+	if s.queue, err = queue.Open(ctx, s.store, s.agent, s.queueOptions(cfg)); err != nil {
 		return err
 	}
-	s.launcher = privsep.New(s.cfg, s.log, filepath.Join(dir, SMTPSocket))
-	s.filters, err = filter.New(s.cfg, filter.Options{
+	s.launcher = privsep.New(cfg, s.log, filepath.Join(dir, SMTPSocket))
+	s.filters, err = filter.New(cfg, filter.Options{
 		Launcher: s.launcher, Log: s.log, Sink: s.sink, Version: s.opt.Version,
 		PythonBridge: findBridge("python"), PerlBridge: findBridge("perl"),
 	})
 	if err != nil {
 		return err
 	}
-	for _, l := range s.cfg.Listeners {
-		sockets, err := listener.Bind(ctx, l, filepath.Join(dir, SMTPSocket))
-		if err != nil {
-			return err
-		}
-		for _, sock := range sockets {
-			s.sockets = append(s.sockets, socket{Socket: sock}) // for close to find
-		}
+	g, err := s.prepare(ctx, cfg, s.filters.Set(), nil)
+	if err != nil {
+		return err
 	}
-	for i := range s.sockets {
-		sock := &s.sockets[i]
-		if sock.sessions, err = s.sessionOptions(sock.Socket); err != nil {
-			return err
-		}
-	}
+	s.now.Store(g)
 	s.control, err = admin.Listen(filepath.Join(dir, admin.Socket))
 	return err
 }
 
 // queueOptions says how the configuration wants mail to be kept and tried.
-func (s *Server) queueOptions() queue.Options {
+func (s *Server) queueOptions(cfg *config.Config) queue.Options {
+	t := tuning(cfg)
 	return queue.Options{
-		Log: s.log, Sink: s.sink, Hostname: s.cfg.Hostname,
-		WarnIntervals: s.cfg.WarnIntervals, MaxDeferred: s.cfg.MaxDeferred,
-		TTL:   s.ttl,
+		Log: s.log, Sink: s.sink, Hostname: t.Hostname,
+		WarnIntervals: t.WarnIntervals, MaxDeferred: t.MaxDeferred,
+		TTL:   func(action string) time.Duration { return s.now.Load().ttl(action) },
 		Route: s.routeBounce,
 		Grace: s.opt.Grace,
 	}
-}
-
-// ttl gives how long an envelope of an action is tried.
-func (s *Server) ttl(action string) time.Duration {
-	if a := s.cfg.Actions[action]; a != nil && a.TTL != 0 {
-		return a.TTL
-	}
-	return s.cfg.Queue.TTL
 }
 
 // Run serves until ctx ends: filters first, then connections. It returns when
 // transactions and attempts under way have ended or their grace is over.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
-	s.notes(os.Geteuid())
+	defer s.quit()
+	defer context.AfterFunc(ctx, s.quit)()
+	s.notes(s.now.Load().cfg, os.Geteuid())
 	if err := s.filters.Start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to end while a filter was starting
@@ -184,41 +172,43 @@ func (s *Server) Run(ctx context.Context) error {
 		return admin.ServeListener(ctx, s.launcher.Guard(control), s.methods())
 	})
 	service("queue", s.queue.Run)
-	s.serve(ctx)
+	s.serve()
 	services.Wait()
 	return nil
 }
 
-// serve accepts connections until ctx ends, then lets sessions come to theirs.
-func (s *Server) serve(ctx context.Context) {
-	sessions, abort := context.WithCancel(context.WithoutCancel(ctx))
-	defer abort()
-	go s.sessions.watchDepartures(sessions, s.cfg.SMTP.Timeout)
-
-	var accepting, serving sync.WaitGroup
-	for _, sock := range s.sockets {
-		s.log.Info("listening", "listener", sock.Addr().String(), "filter", sock.Config.Filter)
-		accepting.Add(1)
-		go func() {
-			defer accepting.Done()
-			sock.Serve(ctx, s.limits, &serving, s.log, func(_ context.Context, conn net.Conn) {
-				s.session(sessions, conn, sock.sessions)
-			})
-		}()
+// serve accepts connections until serving ends, then lets sessions come to
+// their end.
+func (s *Server) serve() {
+	defer s.abort()
+	go s.sessions.watchDepartures(s.life)
+	for _, sock := range s.now.Load().sockets {
+		s.accept(sock.Socket, sock.config)
 	}
-	accepting.Wait()
+	<-s.reloading
+	<-s.serving.Done()
+	s.reloading <- struct{}{} // the last reload is over, there is no other
+	s.accepting.Wait()
 	s.log.Info("stopping", "sessions", s.sessions.count())
 	s.sessions.interrupt()
 	ended := make(chan struct{})
-	go func() { serving.Wait(); close(ended) }()
+	go func() { s.served.Wait(); close(ended) }()
 	select {
 	case <-ended:
 	case <-time.After(s.opt.Grace):
 		s.log.Warn("sessions cut off", "sessions", s.sessions.count())
-		abort()
+		s.abort()
 		s.sessions.closeAll()
 		<-ended
 	}
+}
+
+// accept serves a socket until it is closed or serving ends.
+func (s *Server) accept(sock *listener.Socket, l *config.Listener) {
+	s.log.Info("listening", "listener", sock.Addr().String(), "filter", l.Filter)
+	s.accepting.Go(func() {
+		sock.Serve(s.serving, s.limits, &s.served, s.log, func(_ context.Context, conn net.Conn) { s.session(conn, sock) })
+	})
 }
 
 // stopTimeout bounds the end of the filters.
@@ -226,8 +216,8 @@ const stopTimeout = 10 * time.Second
 
 // close ends what build made, in the order in which mail would still need it.
 func (s *Server) close() {
-	for _, sock := range s.sockets {
-		sock.Close()
+	if g := s.now.Load(); g != nil {
+		g.closeBut(nil)
 	}
 	if s.control != nil {
 		s.control.Close()
@@ -248,11 +238,11 @@ func (s *Server) close() {
 }
 
 // notes says once what of the configuration the user of that id cannot honour.
-func (s *Server) notes(euid int) {
+func (s *Server) notes(cfg *config.Config, euid int) {
 	if euid == 0 {
 		return
 	}
-	for _, a := range s.cfg.Actions {
+	for _, a := range cfg.Actions {
 		if a.User != "" {
 			s.log.Warn("not root: deliveries are made as the user that weir runs as", "action", a.Name, "user", a.User)
 		}

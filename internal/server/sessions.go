@@ -25,9 +25,9 @@ const reverseTimeout = 3 * time.Second
 // submissionPort is where a missing Date or Message-ID is added (RFC 6409 s8).
 const submissionPort = 587
 
-// sessionOptions gives what the sessions of a socket share.
-func (s *Server) sessionOptions(sock *listener.Socket) (*session.Options, error) {
-	l := sock.Config
+// sessionOptions gives what the sessions of a socket share in g.
+func (s *Server) sessionOptions(g *generation, sock *socket) (*session.Options, error) {
+	l := sock.config
 	tlsConf, err := tlsConfig(l)
 	if err != nil {
 		return nil, err
@@ -37,24 +37,32 @@ func (s *Server) sessionOptions(sock *listener.Socket) (*session.Options, error)
 		MaskSource: l.MaskSrc, DSN: !l.NoDSN,
 		AddMissing: sock.Loopback || l.Port == submissionPort, BareLF: l.BareLF,
 		TLS: l.TLS, TLSConfig: tlsConf, Auth: l.Auth,
-		Limits: s.cfg.SMTP,
-		Router: s.router, Queue: queueAdapter{s.queue}, Sink: s.sink, Log: s.log,
+		Limits: g.cfg.SMTP,
+		Router: g.router, Queue: queueAdapter{s.queue}, Sink: s.sink, Log: s.log,
 	}
 	if l.AuthTable != nil {
 		opt.Authenticate = l.AuthTable.Authenticate
 	}
 	if l.Filter != "" {
-		opt.Open = openFilters(s.filters.Chain(l.Filter))
+		opt.Open = openFilters(g.filters.Chain(l.Filter))
 	}
 	return opt, nil
 }
 
-// session serves one connection.
-func (s *Server) session(ctx context.Context, conn net.Conn, opt *session.Options) {
-	ss := session.New(conn, opt, s.peer(ctx, conn))
-	s.sessions.add(ss)
+// session serves one connection of a socket, to its end with what is in force
+// now.
+func (s *Server) session(conn net.Conn, bound *listener.Socket) {
+	g := s.enter()
+	defer g.filters.Release()
+	sock := g.of(bound)
+	if sock == nil { // it has gone since: one moment later there had been no connection
+		conn.Close()
+		return
+	}
+	ss := session.New(conn, sock.sessions, s.peer(s.life, conn))
+	s.sessions.add(ss, g.cfg.SMTP.Timeout)
 	defer s.sessions.remove(ss)
-	ss.Serve(ctx)
+	ss.Serve(s.life)
 }
 
 // peer finds out the name of a client.
@@ -100,23 +108,23 @@ func (a queueAdapter) Spool(id mail.MessageID) (session.Spool, error) {
 
 // routeBounce finds who receives a delivery report.
 func (s *Server) routeBounce(ctx context.Context, _ *mail.Message, rcpt mail.Address) ([]mail.Envelope, error) {
-	return s.router.RouteBounce(ctx, rcpt)
+	return s.now.Load().router.RouteBounce(ctx, rcpt)
 }
 
 // registry holds the sessions that are served.
 type registry struct {
 	mu       sync.Mutex
-	sessions map[*session.Session]struct{}
+	sessions map[*session.Session]time.Duration // how long each may wait for its filters
 	stopping bool
 }
 
-func (r *registry) add(s *session.Session) {
+func (r *registry) add(s *session.Session, limit time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sessions == nil {
-		r.sessions = make(map[*session.Session]struct{})
+		r.sessions = make(map[*session.Session]time.Duration)
 	}
-	r.sessions[s] = struct{}{}
+	r.sessions[s] = limit
 	if r.stopping {
 		s.Interrupt()
 	}
@@ -164,8 +172,8 @@ const (
 )
 
 // watchDepartures ends the waits of sessions whose client has left, and those
-// that take longer than limit, until ctx ends.
-func (r *registry) watchDepartures(ctx context.Context, limit time.Duration) {
+// that take longer than they may, until ctx ends.
+func (r *registry) watchDepartures(ctx context.Context) {
 	t := time.NewTicker(departureEvery)
 	defer t.Stop()
 	for {
@@ -173,7 +181,7 @@ func (r *registry) watchDepartures(ctx context.Context, limit time.Duration) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			for _, s := range r.waiting(now, min(departureAfter, limit)) {
+			for s, limit := range r.waiting(now) {
 				if s.Waiting(now) > limit {
 					s.Overdue()
 				} else if left(s.Conn(), s.Secured()) {
@@ -184,14 +192,15 @@ func (r *registry) watchDepartures(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// waiting gives the sessions that wait for their filters for longer than d.
-func (r *registry) waiting(now time.Time, d time.Duration) []*session.Session {
+// waiting gives the sessions that wait for their filters for longer than
+// departureAfter or their limit, with that.
+func (r *registry) waiting(now time.Time) map[*session.Session]time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var long []*session.Session
-	for s := range r.sessions {
-		if s.Waiting(now) > d {
-			long = append(long, s)
+	long := make(map[*session.Session]time.Duration)
+	for s, limit := range r.sessions {
+		if s.Waiting(now) > min(departureAfter, limit) {
+			long[s] = limit
 		}
 	}
 	return long

@@ -95,7 +95,7 @@ func TestRunAgain(t *testing.T) {
 	dir := t.TempDir()
 	for range 3 {
 		s := start(t, dir, "listen on socket\n"+boxes(dir), Options{})
-		send(t, s.cfg.Queue.Path+"/"+SMTPSocket, "s@example.net", "alice@example.test", "again")
+		send(t, s.config().Queue.Path+"/"+SMTPSocket, "s@example.net", "alice@example.test", "again")
 		s.control(t)
 		s.end(t)
 	}
@@ -109,11 +109,11 @@ func TestNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	s.notes(0)
+	s.notes(s.config(), 0)
 	if log.String() != "" {
 		t.Errorf("as root: %s", log)
 	}
-	s.notes(1000)
+	s.notes(s.config(), 1000)
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not root") || !strings.Contains(got, "action=mine user=nobody") {
 		t.Errorf("as somebody else: %s", got)
 	}

@@ -30,7 +30,7 @@ listen on 127.0.0.1 port 0 tag tlsin smtps pki mx.example.test filter echo
 	addr := s.addr(t, "in")
 
 	idle := dial(t, addr)
-	socket := dial(t, filepath.Join(s.cfg.Queue.Path, SMTPSocket))
+	socket := dial(t, filepath.Join(s.config().Queue.Path, SMTPSocket))
 	secure := connect(t, s.addr(t, "tlsin"))
 	secure.secure()
 	secure.want("220")

@@ -82,7 +82,7 @@ func TestTLS(t *testing.T) {
 			c.over()
 		})
 	}
-	for _, m := range mails(t, filepath.Join(filepath.Dir(s.cfg.Queue.Path), "mail", "alice"), 3) {
+	for _, m := range mails(t, filepath.Join(filepath.Dir(s.config().Queue.Path), "mail", "alice"), 3) {
 		if !strings.Contains(m, "TLSv1.3:TLS_") {
 			t.Errorf("no trace of TLS in %q", m)
 		}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -31,15 +33,16 @@ type DialFunc func(ctx context.Context, network, addr string, local net.Addr) (n
 // Agent makes delivery attempts. It is safe for concurrent use; Close ends
 // its idle connections.
 type Agent struct {
-	cfg  *config.Config
+	conf atomic.Pointer[settings]
 	log  *slog.Logger
-	host string
 	now  func() time.Time
 	dial DialFunc
 	root bool // deliveries run with the rights of their users
 	fs   fileSystem
 	name namer
 	pool pool
+
+	fixedHost string // Options.Hostname
 
 	// Constants, but for tests.
 	mailDir  string        // directory of the system mailboxes
@@ -48,19 +51,30 @@ type Agent struct {
 	times    timeouts
 }
 
+// settings are what an Agent takes from a configuration.
+type settings struct {
+	cfg  *config.Config
+	host string // what we call ourselves
+}
+
+// Use makes cfg the configuration of all attempts that begin from now on. The
+// names of maildir files keep the host name of New's.
+func (a *Agent) Use(cfg *config.Config) {
+	a.conf.Store(&settings{cfg: cfg, host: cmp.Or(a.fixedHost, cfg.Hostname)})
+}
+
+func (a *Agent) config() *config.Config { return a.conf.Load().cfg }
+
 // New makes an Agent for a checked configuration. With root it delivers with
 // the rights of the users concerned, without root with those of its caller.
 func New(cfg *config.Config, opt Options) *Agent {
 	a := &Agent{
-		cfg: cfg, log: opt.Log, host: opt.Hostname, now: opt.Now, dial: opt.Dial,
+		log: opt.Log, fixedHost: opt.Hostname, now: opt.Now, dial: opt.Dial,
 		root: os.Geteuid() == 0, fs: unixFS{},
 		mailDir: systemMailDir, lockWait: lockPatience, mdaTime: mdaTimeLimit, times: defaultTimeouts,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
-	}
-	if a.host == "" {
-		a.host = cfg.Hostname
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -68,7 +82,8 @@ func New(cfg *config.Config, opt Options) *Agent {
 	if a.dial == nil {
 		a.dial = dialNet
 	}
-	a.name = newNamer(a.host)
+	a.Use(cfg)
+	a.name = newNamer(a.conf.Load().host)
 	a.pool.init()
 	return a
 }
@@ -83,7 +98,7 @@ func (a *Agent) Close() { a.pool.close() }
 // "local:USER", "lmtp:HOST:PORT", "lmtp:/PATH", "relay:HOST:PORT", or
 // "unknown:ACTION" for an action that the configuration does not have.
 func (a *Agent) Destination(e *mail.Envelope) string {
-	act := a.cfg.Actions[e.Action]
+	act := a.config().Actions[e.Action]
 	switch {
 	case act == nil:
 		return "unknown:" + e.Action
@@ -105,6 +120,7 @@ func (a *Agent) Destination(e *mail.Envelope) string {
 // or LMTP action share a transaction.
 func (a *Agent) Deliver(ctx context.Context, j Job) (out []Outcome) {
 	out = make([]Outcome, len(j.Envelopes))
+	cfg := a.config() // one for the whole attempt
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.Error("delivery attempt panicked", "message", j.Message.ID,
@@ -120,7 +136,7 @@ func (a *Agent) Deliver(ctx context.Context, j Job) (out []Outcome) {
 		if out[i].Status != 0 {
 			continue // went with an earlier one
 		}
-		act := a.cfg.Actions[e.Action]
+		act := cfg.Actions[e.Action]
 		switch {
 		case ctx.Err() != nil:
 			out[i] = outcomeOf(fmt.Errorf("attempt not begun: %w", context.Cause(ctx)))
@@ -128,7 +144,7 @@ func (a *Agent) Deliver(ctx context.Context, j Job) (out []Outcome) {
 			out[i] = outcomeOf(deferred("4.3.5",
 				"action %q is not in the configuration any more; put it back or remove the envelope", e.Action))
 		case isRemote(act, e):
-			a.deliverRemote(ctx, &j, sharing(j.Envelopes[i:], i, act, out), out)
+			a.deliverRemote(ctx, &j, act, sharing(j.Envelopes[i:], i, act, out), out)
 		default:
 			out[i] = outcomeOf(a.deliverLocal(ctx, &j, e, act))
 		}

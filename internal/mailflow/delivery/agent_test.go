@@ -43,8 +43,8 @@ func TestDestination(t *testing.T) {
 func TestDeliverOddJobs(t *testing.T) {
 	home := t.TempDir()
 	a := testAgent(t, &config.Action{Method: config.Maildir, Userbase: userbase("alice", home)})
-	a.cfg.Actions["expand"] = &config.Action{Name: "expand", Method: config.ExpandOnly, Userbase: userbase("alice", home)}
-	a.cfg.Actions["nouser"] = &config.Action{Name: "nouser", Method: config.Maildir, User: "no-such-user"}
+	a.config().Actions["expand"] = &config.Action{Name: "expand", Method: config.ExpandOnly, Userbase: userbase("alice", home)}
+	a.config().Actions["nouser"] = &config.Action{Name: "nouser", Method: config.Maildir, User: "no-such-user"}
 
 	if out := deliver(t, a, job(testMessage)); len(out) != 0 {
 		t.Errorf("no envelopes: %v", out)

@@ -171,7 +171,7 @@ func TestMDAAsUser(t *testing.T) {
 	if err := os.Mkdir(locked, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	a.cfg.Actions["a"].Userbase = table.NewMapping("users", []table.Pair{{Key: "alice", Value: itoa(int(u.uid)) + ":" + itoa(int(u.gid)) + ":" + locked}})
+	a.config().Actions["a"].Userbase = table.NewMapping("users", []table.Pair{{Key: "alice", Value: itoa(int(u.uid)) + ":" + itoa(int(u.gid)) + ":" + locked}})
 	want(t, deliver(t, a, localJob(testMessage, "alice@example.org", "alice"))[0], Deferred, "4.3.0", itoa(int(u.gid))+" /")
 }
 

@@ -85,7 +85,7 @@ func appendHeaderText(b []byte, s string) []byte {
 // of "user+tag". An alias may have led from a tagged address to another user,
 // whose tag it is not then.
 func (a *Agent) extension(t *attempt) string {
-	delim := a.cfg.SMTP.SubAddrDelim
+	delim := a.config().SMTP.SubAddrDelim
 	if delim == 0 {
 		return ""
 	}
@@ -100,5 +100,5 @@ func (a *Agent) extension(t *attempt) string {
 
 // expansion gives the format specifiers of t.
 func (a *Agent) expansion(t *attempt) *expansion {
-	return &expansion{t: t, delim: a.cfg.SMTP.SubAddrDelim}
+	return &expansion{t: t, delim: a.config().SMTP.SubAddrDelim}
 }

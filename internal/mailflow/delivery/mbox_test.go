@@ -125,7 +125,7 @@ func TestMboxFile(t *testing.T) {
 func TestMboxNames(t *testing.T) {
 	for _, name := range []string{"", "..", ".x", "a/b", "a\x00", "alice.lock"} {
 		a := mboxAgent(t)
-		a.cfg.Actions["a"].Userbase = userbase(name, "/")
+		a.config().Actions["a"].Userbase = userbase(name, "/")
 		tt := attempt{user: account{name: name}}
 		want(t, outcomeOf(a.toSystemMailbox(t.Context(), &tt)), Failed, "5.1.3", "cannot have a mailbox")
 	}

@@ -35,7 +35,7 @@ type target struct {
 func (a *Agent) targetOf(act *config.Action) (target, error) {
 	t := target{network: "tcp", helo: act.Helo}
 	if t.helo == "" {
-		t.helo = a.host
+		t.helo = a.conf.Load().host
 	}
 	switch {
 	case act.Method == config.LMTP && strings.HasPrefix(act.LMTPDest, "/"):
@@ -67,9 +67,8 @@ func (a *Agent) targetOf(act *config.Action) (target, error) {
 }
 
 // deliverRemote sends the message to those envelopes of j that stand at
-// places, all of one action, and sets their outcomes.
-func (a *Agent) deliverRemote(ctx context.Context, j *Job, places []int, out []Outcome) {
-	act := a.cfg.Actions[j.Envelopes[places[0]].Action]
+// places, all of the action act, and sets their outcomes.
+func (a *Agent) deliverRemote(ctx context.Context, j *Job, act *config.Action, places []int, out []Outcome) {
 	t, err := a.targetOf(act)
 	if err != nil {
 		setAll(places, out, outcomeOf(err))

@@ -14,7 +14,8 @@ var (
 )
 
 // Limits counts sessions at once, over all sockets of a server and for each
-// source. Safe for concurrent use.
+// source. Safe for concurrent use, but for the fields, which are the limits to
+// begin with.
 type Limits struct {
 	MaxSessions          int
 	MaxSessionsPerSource int
@@ -22,6 +23,13 @@ type Limits struct {
 	mu       sync.Mutex
 	sessions int
 	sources  map[netip.Prefix]int
+}
+
+// Set changes the limits. Sessions beyond lower ones go on.
+func (l *Limits) Set(maxSessions, perSource int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.MaxSessions, l.MaxSessionsPerSource = maxSessions, perSource
 }
 
 // admit counts a connection in, or says why not. release counts it out.

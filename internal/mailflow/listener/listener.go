@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -27,14 +29,47 @@ type Handler func(ctx context.Context, conn net.Conn)
 // Socket is one bound socket of a "listen on".
 type Socket struct {
 	net.Listener
-	Config   *config.Listener
 	Loopback bool // bound to a loopback address, or a unix socket
+
+	place string // what it is bound to, as it was asked for
+	conf  atomic.Pointer[config.Listener]
+}
+
+// newSocket makes a Socket of ln.
+func newSocket(ln net.Listener, l *config.Listener, place string, loopback bool) *Socket {
+	s := &Socket{Listener: ln, Loopback: loopback, place: place}
+	s.conf.Store(l)
+	return s
+}
+
+// Config gives the "listen on" that counts.
+func (s *Socket) Config() *config.Listener { return s.conf.Load() }
+
+// Use makes l, of a later configuration, the "listen on" that counts.
+func (s *Socket) Use(l *config.Listener) { s.conf.Store(l) }
+
+// unixPlace is the place of the unix socket, of which there is one.
+const unixPlace = "socket"
+
+// find gives the socket of have that is bound to a place, nil if none is.
+func find(have []*Socket, place string) *Socket {
+	for _, s := range have {
+		if s.place == place {
+			return s
+		}
+	}
+	return nil
 }
 
 // Bind opens the sockets of one "listen on": one for each address that its
 // name or interface stands for. socketPath is where "listen on socket" goes.
-func Bind(ctx context.Context, l *config.Listener, socketPath string) ([]*Socket, error) {
+// Sockets of have that are bound to the same address and port, or path, are
+// given as they are, Config included, instead of new ones.
+func Bind(ctx context.Context, l *config.Listener, socketPath string, have ...*Socket) ([]*Socket, error) {
 	if l.Socket {
+		if s := find(have, unixPlace); s != nil {
+			return []*Socket{s}, nil
+		}
 		s, err := bindUnix(l, socketPath)
 		if err != nil {
 			return nil, err
@@ -45,21 +80,27 @@ func Bind(ctx context.Context, l *config.Listener, socketPath string) ([]*Socket
 	if err != nil {
 		return nil, fmt.Errorf("%s: listen on %s: %w", l.Pos, l.Interface, err)
 	}
-	var sockets []*Socket
+	var sockets, fresh []*Socket
 	var lc net.ListenConfig
 	for _, a := range addrs {
+		place := net.JoinHostPort(a.String(), strconv.Itoa(l.Port))
+		if s := find(have, place); s != nil {
+			sockets = append(sockets, s)
+			continue
+		}
 		network := "tcp6"
 		if a.Is4() {
 			network = "tcp4"
 		}
-		ln, err := lc.Listen(ctx, network, net.JoinHostPort(a.String(), fmt.Sprint(l.Port)))
+		ln, err := lc.Listen(ctx, network, place)
 		if err != nil {
-			for _, s := range sockets {
+			for _, s := range fresh {
 				s.Close()
 			}
 			return nil, fmt.Errorf("%s: %w", l.Pos, err)
 		}
-		sockets = append(sockets, &Socket{Listener: ln, Config: l, Loopback: a.IsLoopback()})
+		s := newSocket(ln, l, place, a.IsLoopback())
+		sockets, fresh = append(sockets, s), append(fresh, s)
 	}
 	return sockets, nil
 }
@@ -81,7 +122,7 @@ func bindUnix(l *config.Listener, path string) (*Socket, error) {
 		ln.Close()
 		return nil, fmt.Errorf("listen on socket: %w", err)
 	}
-	return &Socket{Listener: ln, Config: l, Loopback: true}, nil
+	return newSocket(ln, l, unixPlace, true), nil
 }
 
 // Replies to a connection that is one too many (RFC 5321 s3.8, s4.2.1).
@@ -133,7 +174,7 @@ func (s *Socket) Serve(ctx context.Context, limits *Limits, wg *sync.WaitGroup, 
 // nobody to tell without a handshake, which would cost more than a session.
 func (s *Socket) refuse(conn net.Conn, err error) {
 	defer conn.Close()
-	if s.Config.TLS == config.TLSImplicit {
+	if s.Config().TLS == config.TLSImplicit {
 		return
 	}
 	r := replyFull

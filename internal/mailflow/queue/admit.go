@@ -55,7 +55,7 @@ func (q *Queue) admit(n *New) *entry {
 // the last message in had many.
 func (q *Queue) capacity(d *destination) int {
 	if d.failures > 0 {
-		return q.opt.MaxDeferred
+		return q.tuned.Load().MaxDeferred
 	}
 	return maxReadyPerDest
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirmail/weir/internal/mail"
@@ -89,6 +90,21 @@ type Options struct {
 	Rand func() float64 // in [0, 1), safe for concurrent use; spreads retries
 }
 
+// Tuning is those Options that can change while a Queue works.
+type Tuning struct {
+	Hostname      string
+	WarnIntervals []time.Duration
+	MaxDeferred   int
+}
+
+// Tune sets them, with the defaults of Options; they count for what is looked
+// at from now on.
+func (q *Queue) Tune(t Tuning) {
+	o := Options{Hostname: t.Hostname, WarnIntervals: t.WarnIntervals, MaxDeferred: t.MaxDeferred}
+	o.setDefaults()
+	q.tuned.Store(&Tuning{Hostname: o.Hostname, WarnIntervals: o.WarnIntervals, MaxDeferred: o.MaxDeferred})
+}
+
 // Queue takes messages in, keeps them in its Store and has them delivered
 // while Run runs. All methods are safe for concurrent use.
 type Queue struct {
@@ -100,6 +116,7 @@ type Queue struct {
 	sched scheduler
 	rec   recorder
 	cache bodyBudget
+	tuned atomic.Pointer[Tuning]
 }
 
 // Open makes a Queue of what is in st. Nothing is attempted before Run. The
@@ -110,6 +127,7 @@ func Open(ctx context.Context, st Store, d Deliverer, opt Options) (*Queue, erro
 	}
 	opt.setDefaults()
 	q := &Queue{st: st, d: d, opt: opt, log: opt.Log}
+	q.Tune(Tuning{Hostname: opt.Hostname, WarnIntervals: opt.WarnIntervals, MaxDeferred: opt.MaxDeferred})
 	q.ids.st = st
 	q.cache.left.Store(maxBodies)
 	q.sched.init(opt.MaxDeliveries, opt.MaxPerDest)

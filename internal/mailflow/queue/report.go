@@ -171,7 +171,7 @@ func (q *Queue) compose(ctx context.Context, m *mail.Message, rcs []recipient, a
 		return nil, nil, err
 	}
 	d := dsn{
-		hostname: q.opt.Hostname, id: id, now: report.Received, action: act, msg: m, recipients: rcs,
+		hostname: q.tuned.Load().Hostname, id: id, now: report.Received, action: act, msg: m, recipients: rcs,
 		body: func() (io.ReadCloser, error) { return q.stored(ctx, m) },
 	}
 	if err := d.write(spool); err != nil {

@@ -318,7 +318,7 @@ func (q *Queue) backOff(d *destination, now time.Time) (told, surplus []*item) {
 	kept := 0
 	surplus = s.removeFrom(d, func(*item, *mail.Envelope) bool {
 		kept++
-		return kept > q.opt.MaxDeferred
+		return kept > q.tuned.Load().MaxDeferred
 	})
 	q.arm(d, now)
 	return told, surplus

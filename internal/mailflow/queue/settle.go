@@ -214,7 +214,7 @@ func (q *Queue) pollFor(ds []Deferral) {
 // should have led to.
 func (q *Queue) warned(m *mail.Message, e *mail.Envelope, now time.Time) int {
 	n := 0
-	for _, d := range q.opt.WarnIntervals {
+	for _, d := range q.tuned.Load().WarnIntervals {
 		if now.Sub(m.Received) >= d {
 			n++
 		}
