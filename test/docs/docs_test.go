@@ -1,6 +1,3 @@
-// Package docs tests the pages of this folder: what they tell a reader to
-// write is written, what they tell to run is run, and what they tell to type
-// is typed into a real server.
 package docs
 
 import (
@@ -18,6 +15,9 @@ import (
 
 	"github.com/weirmail/weir/test/weirtest"
 )
+
+// pagesDir is where the pages are.
+const pagesDir = "../../docs/"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -66,12 +66,12 @@ func blocks(t *testing.T, page string) []block {
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "weir")
-	if err := os.CopyFS(filepath.Join(dir, "sdk"), os.DirFS("../sdk")); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "sdk"), os.DirFS("../../sdk")); err != nil {
 		t.Fatal(err)
 	}
 	os.RemoveAll(filepath.Join(dir, "sdk/c/build"))
 	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile("../" + name)
+		text, err := os.ReadFile("../../" + name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
 		}
@@ -190,7 +190,7 @@ func (l *lab) talk(dialog string) {
 // The tutorial, word by word, in each of its languages.
 func TestTutorial(t *testing.T) {
 	needs := map[string]string{"Python": "python3", "Perl": "perl", "Go": "go", "C": "cc", "sh and awk": "awk"}
-	all := blocks(t, "tutorial-first-filter.md")
+	all := blocks(t, pagesDir+"tutorial-first-filter.md")
 	weir := checkout(t)
 	for language, program := range needs {
 		t.Run(language, func(t *testing.T) {
@@ -239,13 +239,13 @@ func TestTutorial(t *testing.T) {
 // The coming-from pages: their programs run, and the lines of configuration
 // are some.
 func TestComingFrom(t *testing.T) {
-	pages, err := filepath.Glob("coming-from-*.md")
+	pages, err := filepath.Glob(pagesDir + "coming-from-*.md")
 	if err != nil || len(pages) < 3 {
 		t.Fatalf("pages: %v, %v", pages, err)
 	}
 	weir := checkout(t)
 	for _, page := range pages {
-		t.Run(page, func(t *testing.T) {
+		t.Run(filepath.Base(page), func(t *testing.T) {
 			if _, err := exec.LookPath("python3"); err != nil {
 				t.Skip("no python3 on this machine: the examples are in Python")
 			}
@@ -277,14 +277,14 @@ func TestComingFrom(t *testing.T) {
 // Links between the pages lead somewhere.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	pages, _ := filepath.Glob("*.md")
+	pages, _ := filepath.Glob(pagesDir + "*.md")
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(m[1]); err != nil {
+			if _, err := os.Stat(filepath.Join(pagesDir, m[1])); err != nil {
 				t.Errorf("%s: %v", page, err)
 			}
 		}
