@@ -4,6 +4,7 @@ package sh
 import (
 	"bufio"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -88,6 +89,46 @@ func TestSubject(t *testing.T) {
 	}
 	changed := strings.Replace(message(out), "SUBJECT:", "Subject: [LIST]", 1)
 	equal(t, run(t, "subject.awk", message(in)+reset+message(in), 12), strings.TrimSuffix(changed+changed, "\n"))
+}
+
+// A NUL in one session's message must not cost another session its line: mawk
+// loses the end of a line that has one.
+func TestNUL(t *testing.T) {
+	const a, b = "5e55000000000001|70ce000000000009|", "5e55000000000002|70ce00000000000a|"
+	const in, out = "filter|0.7|1.0|smtp-in|data-line|", "filter-dataline|"
+	got := run(t, "subject.awk", in+a+"nul\x00here\n"+in+b+"other\n"+in+a+"\x00\n"+in+b+".\n", 4)
+	for i := range got {
+		got[i] = strings.ReplaceAll(got[i], "\x00", " ") // what becomes of it depends on the awk
+	}
+	equal(t, got, out+a+"nul here", out+b+"other", out+a+" ", out+b+".")
+}
+
+// A script that dies is a filter that died, whatever runs beside it.
+func TestDeath(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "die.awk")
+	if err := os.WriteFile(script, []byte("{ exit 3 }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("./filter-awk", script)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slow := time.AfterFunc(patience, func() { cmd.Process.Kill(); t.Error("its output is open still") })
+	defer slow.Stop()
+	io.WriteString(in, "config|ready\n")
+	io.ReadAll(out) // ends with the filter; its input is still open
+	in.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Error("the status says that all was well")
+	}
 }
 
 // double asks a program by filtertest.
