@@ -191,6 +191,8 @@ func TestSendUsage(t *testing.T) {
 		{"", []string{"queue", "show"}, exitUsage, "requires at least 1 arg"},
 		{"", []string{"queue", "remove", "xyz"}, exitUsage, `"xyz" is no id of the queue`},
 		{"", []string{"queue", "burn"}, exitUsage, `weir queue has no command "burn"`},
+		{"", []string{"reload", "-q", "/nonexistent"}, exitTempFail, "the queue path was changed"},
+		{"", []string{"reload", "-c", "/nonexistent"}, exitConfig, "nothing has changed: where is the server? stat /nonexistent"},
 		{"", []string{"burn"}, exitUsage, `unknown command "burn"`},
 		{"", []string{"run", "-D", "x"}, exitUsage, "expected name=value"},
 		{"", []string{"check", "-c", "/nonexistent"}, exitConfig, "/nonexistent"},
@@ -238,6 +240,9 @@ func adminServer(t *testing.T) string {
 	m.Handle(admin.MethodQueueRemove, change)
 	m.Handle(admin.MethodQueueRetry, change)
 	m.Handle(admin.MethodQueueRelease, change)
+	m.Handle(admin.MethodReload, admin.Func(func(context.Context, struct{}) (admin.Reloaded, error) {
+		return admin.Reloaded{Config: "/c", FiltersKept: 1, FiltersEnding: 2, ListenersOpened: 3}, nil
+	}))
 	for method, answer := range map[string]error{
 		admin.MethodFilterRestart: errors.New("filter rec: the new process is not ready: exit status 1"),
 		admin.MethodFilterPause:   nil, admin.MethodFilterResume: nil,
@@ -285,6 +290,7 @@ func TestListings(t *testing.T) {
 		{"queue remove all", "7 envelopes removed\n", 0},
 		{"queue retry 0d5deb10 0d5deb11", "1 envelope scheduled\n", exitFailure},
 		{"queue release all", "7 envelopes released\n", 0},
+		{"reload", "/c is in force\nfilters: 1 kept, 0 started, 2 ending\nlisteners: 0 kept, 3 opened, 0 closed\n", 0},
 		{"filter pause rec", "rec paused\n", 0},
 		{"filter resume rec", "rec resumed\n", 0},
 		{"filter restart rec", "", exitFailure},

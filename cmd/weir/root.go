@@ -44,7 +44,7 @@ weir.conf(5) the configuration.`,
 	f.StringVarP(&o.config, "config", "c", o.config, "configuration `file`")
 	f.VarP(&o.macros, "define", "D", "define a macro for the configuration, `name=value`; may be repeated")
 	root.AddCommand(
-		runCommand(o), checkCommand(o), sendCommand(o), sendmailCommand(o),
+		runCommand(o), reloadCommand(o), checkCommand(o), sendCommand(o), sendmailCommand(o),
 		filterCommand(o), queueCommand(o), versionCommand(o), newaliasesCommand(),
 	)
 	return root
