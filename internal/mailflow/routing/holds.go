@@ -47,7 +47,7 @@ func test(c *config.Condition, f *Facts) (is, applies bool) {
 	case config.CondForDomain:
 		return matchName(c, f.RcptTo.Domain), true
 	case config.CondForRcptTo, config.CondRcptTo:
-		return f.HasRcpt && matchAddress(c, f.RcptTo), true
+		return matchRcpt(c, f), true
 	case config.CondFromLocal:
 		return f.Local || f.Socket || f.internal, true
 	case config.CondFromSocket:
@@ -140,4 +140,18 @@ func matchAddress(c *config.Condition, a mail.Address) bool {
 		return c.Operand.MatchRegexp(a.String())
 	}
 	return c.Operand.MatchMailAddr(a)
+}
+
+// matchRcpt looks at the recipient under question. At DATA and after it there
+// is none: then one of those that were accepted is enough.
+func matchRcpt(c *config.Condition, f *Facts) bool {
+	if f.HasRcpt {
+		return matchAddress(c, f.RcptTo)
+	}
+	for _, a := range f.Accepted {
+		if matchAddress(c, a) {
+			return true
+		}
+	}
+	return false
 }

@@ -51,6 +51,7 @@ type Facts struct {
 	HasMail  bool         // MailFrom is known (it may be null)
 	RcptTo   mail.Address // forward-path under question
 	HasRcpt  bool
+	Accepted []mail.Address // forward-paths accepted so far; what rcpt-to looks at while none is under question
 
 	// internal: RcptTo came out of an alias or .forward. Who sent the message
 	// first is then nobody's business: for the ruleset it comes from here.

@@ -101,8 +101,10 @@ func (s *Session) afterReply(verb smtp.Verb, req *request, r smtp.Reply) {
 	case smtp.Mail:
 		s.afterMail(req, r)
 	case smtp.Rcpt:
-		if text, ok := pathText(req.args); ok && s.tx != nil {
-			s.tell(trace.Event{Kind: trace.TxRcpt, Message: s.tx.id, Result: result(r), Text: text, Addr: req.addr})
+		s.afterRcpt(req, r)
+	case smtp.Helo, smtp.Ehlo:
+		if !r.IsPositive() {
+			s.facts.Helo = s.helo
 		}
 	case smtp.Data, smtp.Bdat:
 		s.afterData(r)
@@ -117,6 +119,9 @@ func (s *Session) afterReply(verb smtp.Verb, req *request, r smtp.Reply) {
 // told, unless it was for its parameters: the transaction existed for a moment
 // then, without an id.
 func (s *Session) afterMail(req *request, r smtp.Reply) {
+	if s.tx == nil {
+		s.facts.MailFrom, s.facts.HasMail = mail.Address{}, false
+	}
 	text, ok := pathText(req.args)
 	var id mail.MessageID
 	switch {
@@ -130,6 +135,19 @@ func (s *Session) afterMail(req *request, r smtp.Reply) {
 	}
 	if ok {
 		s.tell(trace.Event{Kind: trace.TxMail, Message: id, Result: result(r), Text: text, Addr: req.addr})
+	}
+}
+
+// afterRcpt tells of RCPT. From here on conditions look at the recipients that
+// were accepted.
+func (s *Session) afterRcpt(req *request, r smtp.Reply) {
+	if s.tx == nil {
+		return
+	}
+	s.facts.RcptTo, s.facts.HasRcpt = mail.Address{}, false
+	s.facts.Accepted = s.tx.rcpts
+	if text, ok := pathText(req.args); ok {
+		s.tell(trace.Event{Kind: trace.TxRcpt, Message: s.tx.id, Result: result(r), Text: text, Addr: req.addr})
 	}
 }
 

@@ -54,11 +54,11 @@ func (s *Session) source() string {
 	return s.facts.Src.String()
 }
 
-func (s *Session) checkHelo(req *request) smtp.Reply { return checkName(req, replyHeloNeedsName) }
+func (s *Session) checkHelo(req *request) smtp.Reply { return s.checkName(req, replyHeloNeedsName) }
 
-func (s *Session) checkEhlo(req *request) smtp.Reply { return checkName(req, replyEhloNeedsName) }
+func (s *Session) checkEhlo(req *request) smtp.Reply { return s.checkName(req, replyEhloNeedsName) }
 
-func checkName(req *request, missing smtp.Reply) smtp.Reply {
+func (s *Session) checkName(req *request, missing smtp.Reply) smtp.Reply {
 	switch {
 	case !req.hasArgs:
 		return missing
@@ -66,6 +66,7 @@ func checkName(req *request, missing smtp.Reply) smtp.Reply {
 		return replyBadDomain
 	}
 	req.question = req.args
+	s.facts.Helo = req.args // conditions may look at it; afterReply takes it back
 	return smtp.Reply{}
 }
 
@@ -83,7 +84,7 @@ func (s *Session) proceedEhlo(req *request) smtp.Reply {
 // transaction as RSET does.
 func (s *Session) identify(method, name string, esmtp bool) {
 	s.rollback()
-	s.facts.Helo, s.esmtp = name, esmtp
+	s.helo, s.facts.Helo, s.esmtp = name, name, esmtp
 	s.tell(trace.Event{Kind: trace.LinkIdentify, Method: method, Text: name})
 	s.enter(stateIdentified)
 }

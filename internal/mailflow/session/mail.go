@@ -23,6 +23,9 @@ func (s *Session) checkMail(req *request) smtp.Reply {
 	}
 	req.path, req.params = path, params
 	req.question = path.Raw
+	// Conditions of filters may look at the sender that they are asked about;
+	// afterMail takes it back if MAIL is refused.
+	s.facts.MailFrom, s.facts.HasMail = s.complete(path.Address), true
 	return smtp.Reply{}
 }
 

@@ -20,7 +20,8 @@ func (s *Session) checkRcpt(req *request) smtp.Reply {
 	}
 	req.path, req.params = path, params
 	req.question = path.Raw
-	// Conditions of filters may look at the recipient that they are asked for.
+	// Conditions of filters may look at the recipient that they are asked about;
+	// afterRcpt takes it back.
 	s.facts.RcptTo, s.facts.HasRcpt = s.complete(path.Address), true
 	return smtp.Reply{}
 }

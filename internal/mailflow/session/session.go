@@ -81,7 +81,8 @@ type Session struct {
 	linger bool // unread input may stand between the client and our last reply
 
 	facts   routing.Facts
-	esmtp   bool // greeted with EHLO
+	helo    string // name of the last HELO or EHLO that was accepted
+	esmtp   bool   // it was EHLO
 	filters Filters
 	tx      *Transaction
 	junk    bool // session mark: every message is junk

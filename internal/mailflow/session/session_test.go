@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/filter"
 	"github.com/weirmail/weir/internal/mailflow/queue"
+	"github.com/weirmail/weir/internal/mailflow/routing"
 	"github.com/weirmail/weir/internal/smtp"
 )
 
@@ -461,4 +464,46 @@ func FuzzSession(f *testing.F) {
 			t.Fatalf("last event of %d is not link-disconnect", n)
 		}
 	})
+}
+
+// TestFactsWhenAsked: conditions of filters see what the question is about, and
+// what is refused is taken back.
+func TestFactsWhenAsked(t *testing.T) {
+	b := newBench()
+	var facts *routing.Facts
+	b.opt.Open = func(_ mail.SessionID, f *routing.Facts) Filters { facts = f; return b.filters }
+	var seen []string
+	b.filters.ask = func(context.Context) {
+		last := b.filters.asked[len(b.filters.asked)-1]
+		seen = append(seen, fmt.Sprintf("%s helo=%s mail=%v:%s rcpt=%v:%s accepted=%v",
+			last[:strings.IndexByte(last, '(')], facts.Helo, facts.HasMail, facts.MailFrom, facts.HasRcpt, facts.RcptTo, facts.Accepted))
+	}
+	b.run(t, crlf("EHLO a.example\nMAIL FROM:<s@x.test> FOO=bar\nNOOP\nMAIL FROM:<s@x.test>\nRCPT TO:<nosuch@example.test>\n"+
+		"RCPT TO:<bob@example.test>\nDATA\na: b\n\n.\nNOOP\nQUIT\n"))
+	want := []string{
+		"connect helo= mail=false: rcpt=false: accepted=[]",
+		"ehlo helo=a.example mail=false: rcpt=false: accepted=[]",
+		"mail-from helo=a.example mail=true:s@x.test rcpt=false: accepted=[]",
+		"noop helo=a.example mail=false: rcpt=false: accepted=[]",
+		"mail-from helo=a.example mail=true:s@x.test rcpt=false: accepted=[]",
+		"rcpt-to helo=a.example mail=true:s@x.test rcpt=true:nosuch@example.test accepted=[]",
+		"rcpt-to helo=a.example mail=true:s@x.test rcpt=true:bob@example.test accepted=[]",
+		"data helo=a.example mail=true:s@x.test rcpt=false: accepted=[bob@example.test]",
+		"commit helo=a.example mail=true:s@x.test rcpt=false: accepted=[bob@example.test]",
+		"noop helo=a.example mail=false: rcpt=false: accepted=[]",
+		"quit helo=a.example mail=false: rcpt=false: accepted=[]",
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(seen, "\n"), strings.Join(want, "\n"))
+	}
+
+	b = newBench()
+	b.opt.Open = func(_ mail.SessionID, f *routing.Facts) Filters { facts = f; return b.filters }
+	b.filters.answers[filterwire.Helo] = filter.Verdict{Decision: filterwire.Reject, Param: "550 no"}
+	b.filters.ask = func(context.Context) { seen = append(seen, facts.Helo) }
+	seen = nil
+	b.run(t, crlf("HELO bad.example\nNOOP\nEHLO good.example\nHELO bad.example\nNOOP\nQUIT\n"))
+	if want := []string{"", "bad.example", "", "good.example", "bad.example", "good.example", "good.example"}; !slices.Equal(seen, want) {
+		t.Errorf("names seen: %q, want %q", seen, want)
+	}
 }

@@ -46,7 +46,7 @@ func (s *Session) startTLS() {
 		s.enter(stateQuit)
 		return
 	}
-	s.facts.Helo, s.esmtp = "", false
+	s.helo, s.facts.Helo, s.esmtp = "", "", false
 	s.enter(stateConnected)
 }
 

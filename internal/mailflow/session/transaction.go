@@ -76,7 +76,7 @@ func (s *Session) leaveTx() {
 	s.emitTx(trace.TxReset, s.tx.id)
 	s.tx = nil
 	s.facts.MailFrom, s.facts.HasMail = mail.Address{}, false
-	s.facts.RcptTo, s.facts.HasRcpt = mail.Address{}, false
+	s.facts.RcptTo, s.facts.HasRcpt, s.facts.Accepted = mail.Address{}, false, nil
 	if s.state == stateTx || s.state == stateBody {
 		s.enter(stateIdentified)
 	}
