@@ -24,6 +24,7 @@ type Options struct {
 	Hostname string           // for maildir file names and LHLO; "" for the configuration's
 	Now      func() time.Time // nil: time.Now
 	Dial     DialFunc         // nil: a net.Dialer
+	Rights   Rights           // nil: the process has those that it needs, or does without
 }
 
 // DialFunc connects to a server as net.Dialer.DialContext does, from local
@@ -38,9 +39,12 @@ type Agent struct {
 	now  func() time.Time
 	dial DialFunc
 	root bool // deliveries run with the rights of their users
-	fs   fileSystem
-	name namer
-	pool pool
+
+	rights Rights // that our process does not have; nil if it has them
+	crew   *crew  // of workers; with rights alone
+	fs     fileSystem
+	name   namer
+	pool   pool
 
 	fixedHost string // Options.Hostname
 
@@ -70,7 +74,7 @@ func (a *Agent) config() *config.Config { return a.conf.Load().cfg }
 func New(cfg *config.Config, opt Options) *Agent {
 	a := &Agent{
 		log: opt.Log, fixedHost: opt.Hostname, now: opt.Now, dial: opt.Dial,
-		root: os.Geteuid() == 0, fs: unixFS{},
+		root: os.Geteuid() == 0 || opt.Rights != nil, rights: opt.Rights, fs: unixFS{},
 		mailDir: systemMailDir, lockWait: lockPatience, mdaTime: mdaTimeLimit, times: defaultTimeouts,
 	}
 	if a.log == nil {
@@ -85,13 +89,21 @@ func New(cfg *config.Config, opt Options) *Agent {
 	a.Use(cfg)
 	a.name = newNamer(a.conf.Load().host)
 	a.pool.init()
+	if a.rights != nil {
+		a.crew = newCrew(a.rights)
+	}
 	return a
 }
 
 // Close ends the idle connections to other servers. Attempts that are under
 // way are ended by their contexts, not by Close; connections that they give
 // back later are closed at once.
-func (a *Agent) Close() { a.pool.close() }
+func (a *Agent) Close() {
+	a.pool.close()
+	if a.crew != nil {
+		a.crew.close()
+	}
+}
 
 // Destination names where e goes: envelopes with the same Destination share
 // limits and connections, and those of one message may go in one Job. It is

@@ -49,6 +49,13 @@ func openBody(j *Job, loop [2]string) (*body, error) {
 	return b, nil
 }
 
+// newBody gives the message that r has, whose header was looked at before.
+func newBody(r io.ReadCloser) *body {
+	b := &body{r: r, buf: chunks.Get().(*[]byte), fresh: true, header: headerScan{done: true}}
+	b.fill()
+	return b
+}
+
 // scanRest looks at a header that is longer than a chunk, through a reader of
 // its own so that b stays at the first byte.
 func (b *body) scanRest(j *Job) error {

@@ -34,6 +34,9 @@ func (a *Agent) deliverLocal(ctx context.Context, j *Job, e *mail.Envelope, act 
 	if t.body.header.looped {
 		return failed("5.4.6", "mail loop: the message has been delivered to %s before (Delivered-To)", e.Rcpt)
 	}
+	if a.rights != nil {
+		return a.entrust(ctx, &t)
+	}
 	switch {
 	case e.Local.File != "":
 		return a.toFile(ctx, &t, e.Local.File)

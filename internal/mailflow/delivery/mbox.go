@@ -47,11 +47,18 @@ type mbox struct {
 // directory may be for root and its group alone, so with root it is root who
 // makes the file and its dot lock; the message is written as the user.
 func (a *Agent) toSystemMailbox(ctx context.Context, t *attempt) error {
-	name := t.user.name
-	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") || strings.HasSuffix(name, ".lock") {
-		return failed("5.1.3", "user %q cannot have a mailbox in %s", name, a.mailDir)
+	if err := checkMailbox(t.user.name, a.mailDir); err != nil {
+		return err
 	}
-	return a.appendMbox(ctx, t, a.mailDir+"/"+name, &account{})
+	return a.appendMbox(ctx, t, a.mailDir+"/"+t.user.name, &account{})
+}
+
+// checkMailbox refuses names that lead out of the mail directory, or to locks.
+func checkMailbox(name, dir string) error {
+	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") || strings.HasSuffix(name, ".lock") {
+		return failed("5.1.3", "user %q cannot have a mailbox in %s", name, dir)
+	}
+	return nil
 }
 
 // toFile appends to the file that an alias or a .forward names.
@@ -71,19 +78,11 @@ func (a *Agent) appendMbox(ctx context.Context, t *attempt, file string, opener 
 	m := mbox{sys: a.fs, path: file, fd: -1}
 	defer a.asUser(opener, func() error { m.release(); return nil })
 	err := a.asUser(opener, func() error { return m.open(&t.run) })
-	for deadline := time.Now().Add(a.lockWait); err == nil; {
-		var held bool
-		if err = a.asUser(opener, func() (err error) { held, err = m.lock(); return err }); err != nil || held {
-			break
-		}
-		if !time.Now().Before(deadline) {
-			return deferred("4.2.0", "mbox %s: another program holds the lock", file)
-		}
-		select {
-		case <-time.After(lockPause):
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
+	if err == nil {
+		err = a.awaitLock(ctx, file, func() (held bool, err error) {
+			err = a.asUser(opener, func() (err error) { held, err = m.lock(); return err })
+			return held, err
+		})
 	}
 	if err == nil {
 		err = a.writeMbox(t, &m)

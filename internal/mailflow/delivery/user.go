@@ -28,7 +28,7 @@ type account struct {
 func (a *Agent) lookUpUsers(t *attempt) error {
 	name := t.env.Local.User
 	if t.act.User != "" {
-		run, err := systemUser(t.act.User)
+		run, err := a.systemUser(t.act.User)
 		if err != nil {
 			return a.deliveryUserError(t, err)
 		}
@@ -44,7 +44,7 @@ func (a *Agent) lookUpUsers(t *attempt) error {
 	case name == "":
 		name = fallbackUser
 	}
-	found, err := lookUpUser(name, t.act.Userbase)
+	found, err := a.lookUpUser(name, t.act.Userbase)
 	switch {
 	case err == nil:
 	case errors.Is(err, errNoUser) && t.act.User != "":
@@ -90,9 +90,9 @@ var errNoUser = errors.New("no such user")
 
 // lookUpUser finds name in the userbase table, or in the system's database if
 // there is none.
-func lookUpUser(name string, base *table.Table) (account, error) {
+func (a *Agent) lookUpUser(name string, base *table.Table) (account, error) {
 	if base == nil {
-		return systemUser(name)
+		return a.systemUser(name)
 	}
 	v, ok := base.Lookup(name)
 	if !ok {
