@@ -42,6 +42,21 @@ type actor struct {
 	mail   string // root of the maildirs
 }
 
+// builtinFilters has one filter of the server's own for each condition, at the
+// phase at which what it looks at becomes known.
+const builtinFilters = `
+filter badhelo phase ehlo match helo { "bad.example" } reject "550 5.7.1 helo"
+filter sender phase mail-from match mail-from regex { "^evil@" } reject "550 5.7.1 sender"
+filter spam phase mail-from match mail-from { "@spam.example" } disconnect "421 4.7.0 domain"
+filter mark phase mail-from match mail-from { "junk@example.net" } junk
+filter rcpt phase rcpt-to match rcpt-to { "bob@example.test" } mail-from { "stranger@example.net" } reject "550 5.7.1 rcpt"
+filter rename phase rcpt-to match rcpt-to { "alias@example.test" } rewrite "<alice@example.test>"
+filter strangers phase connect match !src { "127.0.0.0/8" } disconnect "550 5.7.1 src"
+filter free phase mail-from match mail-from { "free@example.net" } bypass
+filter late phase commit match mail-from { "free@example.net", "late@example.net" } reject "550 5.7.1 late"
+filter all chain { strangers, badhelo, sender, spam, mark, free, rcpt, rename, late }
+`
+
 // newStage starts a server for each kind of limits.
 func newStage(t *testing.T) *stage {
 	t.Helper()
@@ -55,6 +70,7 @@ func newStage(t *testing.T) *stage {
 	st.add(t, "smtp max-message-size 4096\nsmtp limit max-rcpt 3 max-mails 2 max-errors 5\n",
 		[2]string{"small", ""})
 	st.add(t, "smtp timeout 1s\n", [2]string{"impatient", ""})
+	st.add(t, builtinFilters, [2]string{"builtin", "filter all"})
 	return st
 }
 
