@@ -21,9 +21,10 @@ var (
 	services   = []string{"table", "config", "dns", "trace", "admin", "rehearse"}
 )
 
-// joins may import what the rules below forbid to others: the programs, and
-// the one package that ties the stages.
-var joins = []string{"internal/server", "internal/privsep", "cmd/", "test/", "bench/"}
+// joins may import what the rules below forbid to others: the programs, the
+// packages that tie the stages, and tests of the whole (those of the documents
+// run what these say).
+var joins = []string{"internal/server", "internal/privsep", "cmd/", "test/", "bench/", "docs/"}
 
 // exceptions are imports that a rule forbids and a reason allows.
 var exceptions = map[[2]string]string{
