@@ -59,8 +59,7 @@ func (l *logBuffer) String() string {
 // "@DIR@" stands for dir.
 func build(t *testing.T, dir, text string, opt Options) (*Server, *logBuffer, error) {
 	t.Helper()
-	text = "queue path \"@DIR@/q\"\n" + text
-	cfg, err := config.LoadBytes("weir.conf", []byte(strings.ReplaceAll(text, "@DIR@", dir)), nil)
+	cfg, err := load(dir, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +70,15 @@ func build(t *testing.T, dir, text string, opt Options) (*Server, *logBuffer, er
 	}
 	s, err := New(cfg, opt)
 	return s, log, err
+}
+
+// load reads a configuration as build does. Without a queue path of its own it
+// gets one.
+func load(dir, text string) (*config.Config, error) {
+	if !strings.Contains(text, "queue path") {
+		text = "queue path \"@DIR@/q\"\n" + text
+	}
+	return config.LoadBytes("weir.conf", []byte(strings.ReplaceAll(text, "@DIR@", dir)), nil)
 }
 
 // start builds a server and runs it until the test ends, or stop is called.
