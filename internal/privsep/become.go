@@ -24,12 +24,16 @@ const (
 // called is whether Main was.
 var called bool
 
-// Main becomes a filter if that is what the process was started for, and does
-// not return then. Programs and tests that start filters call it before
-// anything else.
-func Main() {
+// Main becomes a filter, or the signer, or plays one of roles, if that is what
+// the process was started for, and does not return then. Programs and tests
+// that start filters call it before anything else.
+func Main(roles ...Role) {
 	called = true
-	if len(os.Args) == 0 || os.Args[0] != role {
+	if len(os.Args) == 0 {
+		return
+	}
+	play(append(roles, Role{signerRole, signs}))
+	if os.Args[0] != role {
 		return
 	}
 	// Rights belong to a thread. The one that has them set runs the program.

@@ -56,7 +56,7 @@ type Server struct {
 	store    *sqlite.Store
 	queue    *queue.Queue
 	agent    *delivery.Agent
-	launcher *privsep.Launcher
+	launcher launcher
 	filters  *filter.Host
 	limits   *listener.Limits
 	control  net.Listener
@@ -114,7 +114,7 @@ func (s *Server) build(ctx context.Context, cfg *config.Config) (err error) {
 	if s.queue, err = queue.Open(ctx, s.store, s.agent, s.queueOptions(cfg)); err != nil {
 		return err
 	}
-	s.launcher = privsep.New(cfg, s.log, filepath.Join(dir, SMTPSocket))
+	s.launcher = ownLauncher{privsep.New(cfg, s.log, filepath.Join(dir, SMTPSocket))}
 	s.filters, err = filter.New(cfg, filter.Options{
 		Launcher: s.launcher, Log: s.log, Sink: s.sink, Version: s.opt.Version,
 		PythonBridge: findBridge("python"), PerlBridge: findBridge("perl"),

@@ -46,15 +46,32 @@ func stampOf(fi fs.FileInfo) stamp {
 // and read again if its size, time or inode changed. If that fails the old
 // content stays in force and the failure is logged once; log may be nil.
 func OpenFile(name, path string, log *slog.Logger) (*Table, error) {
+	return OpenWith(name, path, log, func(path string) (*os.File, error) {
+		return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not waiting for the writer of a fifo
+	})
+}
+
+// Opener opens a file to be read, as os.Open does.
+type Opener func(path string) (*os.File, error)
+
+// OpenWith is OpenFile for a process that cannot open the file itself: open
+// does, each time that the file is looked at. It must be safe for concurrent
+// use.
+func OpenWith(name, path string, log *slog.Logger, open Opener) (*Table, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s, st, err := readFile(path)
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s, st, err := readFile(f, path)
 	if err != nil {
 		return nil, err
 	}
 	t := newTable(name, s)
-	t.path, t.log, t.stamp = path, log, st
+	t.path, t.log, t.stamp, t.open = path, log, st, open
 	t.checkAt.Store(time.Now().Add(checkInterval).UnixNano())
 	return t, nil
 }
@@ -71,8 +88,13 @@ func (t *Table) refresh(now int64) {
 	}
 	t.checkAt.Store(now + int64(checkInterval))
 
-	fi, err := os.Stat(t.path)
 	var st stamp
+	var fi fs.FileInfo
+	f, err := t.open(t.path)
+	if err == nil {
+		defer f.Close()
+		fi, err = f.Stat()
+	}
 	if err != nil {
 		st = stamp{err: err.Error()}
 	} else {
@@ -84,7 +106,7 @@ func (t *Table) refresh(now int64) {
 	t.stamp = st
 	var s *snapshot
 	if err == nil {
-		s, st, err = readFile(t.path)
+		s, st, err = readFile(f, t.path)
 	}
 	if err != nil {
 		t.log.Warn("table not read again, old content stays", "table", t.name, "file", t.path, "err", err)
@@ -100,12 +122,8 @@ func (t *Table) refresh(now int64) {
 	t.log.Info("table read again", "table", t.name, "file", t.path, "entries", len(s.entries))
 }
 
-func readFile(path string) (*snapshot, stamp, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, stamp{}, err
-	}
-	defer f.Close()
+// readFile reads an open file from its beginning; path is for messages.
+func readFile(f *os.File, path string) (*snapshot, stamp, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, stamp{}, err

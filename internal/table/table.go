@@ -36,6 +36,7 @@ type Pair struct {
 type Table struct {
 	name  string
 	path  string // "" for a static table
+	open  Opener
 	log   *slog.Logger
 	delim byte
 

@@ -57,19 +57,39 @@ func Resolve(command string, dirs []string) (string, error) {
 		word, strings.Join(dirs, ", "))
 }
 
-// argv gives the program of a filter and its arguments.
-func (h *Host) argv(c *config.Proc) ([]string, error) {
+// Programs says where the programs of filters are.
+type Programs struct {
+	// LibexecDirs are searched for commands without a path, before the
+	// directory of our own program; DefaultLibexecDirs by default.
+	LibexecDirs []string
+
+	// PythonBridge and PerlBridge are the programs filter-python and
+	// filter-perl; without one, filters of its kind do not start.
+	PythonBridge string
+	PerlBridge   string
+}
+
+// Argv gives the program of a filter and its arguments.
+func (p *Programs) Argv(c *config.Proc) ([]string, error) {
+	dirs := p.LibexecDirs
+	if dirs == nil {
+		dirs = DefaultLibexecDirs
+	}
 	switch {
 	case c.Python != "":
-		return bridge(h.opt.PythonBridge, "filter-python", c.Python)
+		return bridge(p.PythonBridge, "filter-python", c.Python)
 	case c.Perl != "":
-		return bridge(h.opt.PerlBridge, "filter-perl", c.Perl)
+		return bridge(p.PerlBridge, "filter-perl", c.Perl)
 	}
-	command, err := Resolve(c.Command, h.opt.LibexecDirs)
+	command, err := Resolve(c.Command, dirs)
 	if err != nil {
 		return nil, err
 	}
 	return []string{"/bin/sh", "-c", "exec " + command}, nil
+}
+
+func (h *Host) programs() *Programs {
+	return &Programs{LibexecDirs: h.opt.LibexecDirs, PythonBridge: h.opt.PythonBridge, PerlBridge: h.opt.PerlBridge}
 }
 
 func bridge(path, name, script string) ([]string, error) {
@@ -81,9 +101,12 @@ func bridge(path, name, script string) ([]string, error) {
 
 // start runs the filter's program and its reader.
 func (w *worker) start() (*process, error) {
-	argv, err := w.h.argv(w.proc.conf)
-	if err != nil {
-		return nil, err
+	var argv []string
+	if !w.h.opt.Elsewhere {
+		var err error
+		if argv, err = w.h.programs().Argv(w.proc.conf); err != nil {
+			return nil, err
+		}
 	}
 	var pp pipes
 	if err := pp.open(); err != nil {
@@ -97,7 +120,7 @@ func (w *worker) start() (*process, error) {
 	var key [8]byte
 	rand.Read(key[:])
 	p.base = binary.BigEndian.Uint64(key[:]) &^ 1
-	err = p.exec(argv, pp.child)
+	err := p.exec(argv, pp.child)
 	pp.closeChild()
 	if err != nil {
 		pp.close()
@@ -106,7 +129,7 @@ func (w *worker) start() (*process, error) {
 	p.stdin, err = newWriter(pp.ours[0], p.inputLost)
 	if err != nil { // the descriptor is no pipe of ours: cannot be
 		pp.close()
-		p.signal(syscall.SIGKILL)
+		p.run.Signal(syscall.SIGKILL)
 		<-p.exited
 		return nil, err
 	}
@@ -125,23 +148,14 @@ func (p *process) exec(argv []string, stdio [3]*os.File) error {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		cmd, err := launcher.Start(p.w.proc.conf, argv, stdio)
+		run, err := launcher.Start(p.w.proc.conf, argv, stdio)
 		if err != nil {
 			started <- err
 			return
 		}
-		p.pid = cmd.Process.Pid
+		p.run, p.pid = run, run.PID()
 		started <- nil
-		// Children that the program has left behind go with it. Its session is
-		// its own for sure as long as it has not been waited for.
-		for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
-		}
-		launcher.End(p.pid)
-		p.sig.Lock()
-		cmd.Wait()
-		p.gone = true
-		p.sig.Unlock()
-		p.status = cmd.ProcessState.String()
+		p.status = run.Wait()
 		close(p.exited)
 	}()
 	return <-started

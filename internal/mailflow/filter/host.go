@@ -36,14 +36,14 @@ type Options struct {
 	// user, group, chroot and sandbox of the configuration count for nothing.
 	Launcher Launcher
 
-	// LibexecDirs are searched for commands without a path, before the
-	// directory of our own program; DefaultLibexecDirs by default.
-	LibexecDirs []string
-
-	// PythonBridge and PerlBridge are the programs filter-python and
-	// filter-perl; without one, filters of its kind do not start.
+	// Where programs are: see Programs.
+	LibexecDirs  []string
 	PythonBridge string
 	PerlBridge   string
+
+	// Elsewhere says that the Launcher itself finds the programs of filters;
+	// the argv of its Start is nil.
+	Elsewhere bool
 
 	// AnswerTimeout is the time limit of filters whose configuration has none.
 	AnswerTimeout time.Duration
@@ -92,9 +92,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Launcher == nil {
 		o.Launcher = plain{}
-	}
-	if o.LibexecDirs == nil {
-		o.LibexecDirs = DefaultLibexecDirs
 	}
 	if o.AnswerTimeout <= 0 {
 		o.AnswerTimeout = DefaultAnswerTimeout

@@ -15,6 +15,7 @@ import (
 // starts another.
 type process struct {
 	w      *worker
+	run    Process
 	pid    int
 	stdin  *writer
 	stdout *os.File
@@ -34,8 +35,6 @@ type process struct {
 
 	exited chan struct{} // closed when the program has ended
 	status string        // how; set before exited is closed
-	sig    sync.Mutex    // no signal is sent after gone is set
-	gone   bool
 
 	mu       sync.Mutex
 	seats    map[mail.SessionID]*seat

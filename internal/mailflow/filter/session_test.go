@@ -327,7 +327,7 @@ func TestReplay(t *testing.T) {
 	tx(trace.TxBegin)
 
 	pid := h.List()[0].Workers[0].PID
-	h.Set().procs["a"].workers[0].latest.Load().signal(9)
+	h.Set().procs["a"].workers[0].latest.Load().run.Signal(9)
 	ev.wait(t, "second process", func(e *trace.Event) bool {
 		w := h.List()[0].Workers[0]
 		return w.State == stateReady && w.PID != pid
@@ -373,7 +373,7 @@ func TestNoReplayForDisconnect(t *testing.T) {
 	s.connect()
 	wantProceed(t, ask(t, s, filterwire.Noop, ""))
 	pid := h.List()[0].Workers[0].PID
-	h.Set().procs["a"].workers[0].latest.Load().signal(9)
+	h.Set().procs["a"].workers[0].latest.Load().run.Signal(9)
 	ev.wait(t, "second process", func(*trace.Event) bool {
 		w := h.List()[0].Workers[0]
 		return w.State == stateReady && w.PID != pid

@@ -240,9 +240,9 @@ func (p *process) terminate() {
 		p.stdout.Close()
 		return
 	}
-	p.signal(syscall.SIGTERM)
+	p.run.Signal(syscall.SIGTERM)
 	if !p.wait(killGrace) {
-		p.signal(syscall.SIGKILL)
+		p.run.Signal(syscall.SIGKILL)
 		<-p.exited
 	}
 	p.stdout.Close()
@@ -259,15 +259,6 @@ func (p *process) wait(d time.Duration) bool {
 	case <-p.w.h.hurry:
 	}
 	return false
-}
-
-// signal sends s to the process group, unless it is gone.
-func (p *process) signal(s syscall.Signal) {
-	p.sig.Lock()
-	defer p.sig.Unlock()
-	if !p.gone {
-		syscall.Kill(-p.pid, s)
-	}
 }
 
 // explain gives the fault that the process ended with, with its exit status

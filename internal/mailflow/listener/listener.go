@@ -35,6 +35,15 @@ type Socket struct {
 	conf  atomic.Pointer[config.Listener]
 }
 
+// Received makes a Socket of one that another process has bound to a place, in
+// its Socket's terms, for l.
+func Received(ln net.Listener, l *config.Listener, place string, loopback bool) *Socket {
+	return newSocket(ln, l, place, loopback)
+}
+
+// Place gives what the socket is bound to, as it was asked for.
+func (s *Socket) Place() string { return s.place }
+
 // newSocket makes a Socket of ln.
 func newSocket(ln net.Listener, l *config.Listener, place string, loopback bool) *Socket {
 	s := &Socket{Listener: ln, Loopback: loopback, place: place}

@@ -252,7 +252,7 @@ func (e *expansion) lookupIn(i int, t *table.Table, key string) (found bool, no 
 // include adds what stands in an :include: file of an alias. One that cannot
 // be read is TryLater, so that a list does not lose its members in silence.
 func (e *expansion) include(i int, path string) *refusal {
-	items, err := readInclude(path)
+	items, err := e.r.readInclude(path)
 	if err != nil {
 		return tryLater(err)
 	}

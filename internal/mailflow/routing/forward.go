@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"syscall"
@@ -27,13 +28,43 @@ var (
 
 const groupOrOthersWrite fs.FileMode = 0o022
 
-// readForward gives what stands in the .forward of u, nothing if there is none.
+// Files opens the files that a Router reads besides those of tables. It is
+// safe for concurrent use; the Router closes what it gives.
+type Files interface {
+	// Forward gives the .forward of u, nil if there is none.
+	Forward(u User) (*os.File, error)
+
+	// Include gives the file that an :include: of a table names.
+	Include(path string) (*os.File, error)
+}
+
+// systemFiles opens files with the rights that we have.
+type systemFiles struct{ log *slog.Logger }
+
+// Forward implements Files.
+func (s systemFiles) Forward(u User) (*os.File, error) {
+	f, err := OpenForward(u)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		// Without root there are homes that cannot be looked into.
+		s.log.Warn(".forward cannot be read without root; ignored", "user", u.Name, "error", err)
+		return nil, nil
+	}
+	return f, err
+}
+
+// Include implements Files.
+func (systemFiles) Include(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+}
+
+// OpenForward opens the .forward of u with the rights that the caller has; nil
+// if there is none.
 //
 // Whoever can write that file has all mail of u and can run commands as u, so
 // it counts only if it and the home directory belong to u or root and nobody
 // else may write to them. An unsafe file is an error, hence TryLater, rather
 // than skipped: mail that its owner wanted elsewhere waits until it is safe.
-func (r *Router) readForward(u User) ([]item, error) {
+func OpenForward(u User) (*os.File, error) {
 	if u.Home == "" || u.Home[0] != '/' {
 		return nil, nil
 	}
@@ -45,18 +76,25 @@ func (r *Router) readForward(u User) ([]item, error) {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return nil, nil
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		// Without root there are homes that cannot be looked into.
-		r.log.Warn(".forward cannot be read without root; ignored", "user", u.Name, "path", path)
-		return nil, nil
 	default:
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
 	if err := checkSafe(f, u); err != nil {
+		f.Close()
 		return nil, err
 	}
+	return f, nil
+}
+
+// readForward gives what stands in the .forward of u, nothing if there is none.
+func (r *Router) readForward(u User) ([]item, error) {
+	f, err := r.files.Forward(u)
+	if err != nil || f == nil {
+		return nil, err
+	}
+	defer f.Close()
+	path := u.Home + "/.forward"
 	text, err := readLimited(f, MaxForwardSize)
 	if err != nil {
 		return nil, err
@@ -101,8 +139,8 @@ func checkSafe(f *os.File, u User) error {
 
 // readInclude gives what stands in an :include: file. Its path comes from a
 // table of the postmaster's, so its owner does not matter.
-func readInclude(path string) ([]item, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+func (r *Router) readInclude(path string) ([]item, error) {
+	f, err := r.files.Include(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading :include: file: %w", err)
 	}

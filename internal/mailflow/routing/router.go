@@ -21,6 +21,7 @@ type Router struct {
 	delim byte // between a user and the tag of a sub-address
 	here  *localNames
 	users Users
+	files Files
 	log   *slog.Logger
 }
 
@@ -40,9 +41,14 @@ func New(cfg *config.Config, users Users, log *slog.Logger) *Router {
 		delim: delim,
 		here:  findLocalNames(cfg.Hostname, log),
 		users: users,
+		files: systemFiles{log},
 		log:   log,
 	}
 }
+
+// SetFiles has the Router read through f what is not in tables. It is called
+// before the Router is shared.
+func (r *Router) SetFiles(f Files) { r.files = f }
 
 // Why a recipient has no route; Result.Cause and the error of RouteBounce wrap
 // one of these, ErrNoUser or what a lookup said.
