@@ -22,7 +22,7 @@ import (
 
 const (
 	reloads       = 30 // of TestReload; $WEIR_RELOADS is another number
-	reloadClients = 8
+	reloadClients = 4
 	exitConfig    = 78
 )
 
