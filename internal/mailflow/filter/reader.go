@@ -106,10 +106,10 @@ func (r *reader) one(line []byte) error {
 		if st == nil {
 			return nil // the session has ended, or never was
 		}
+		r.p.w.proc.count(l.Decision) // before the session goes on
 		if err := st.result(r.p, l); err != nil {
 			return r.wrong(line, st, err.Error())
 		}
-		r.p.w.proc.count(l.Decision)
 	case filterwire.DataOut:
 		return r.firstDataline(line)
 	case filterwire.OwnReport:

@@ -53,29 +53,6 @@ type Session struct {
 // goroutine comes to tell them; more are dropped.
 const maxReports = 64
 
-// Event tells e to the filters of the chain that registered it. It blocks
-// only while a filter's pipe is full, and no longer than the filter's time
-// limit: then the filter hears no more of this session. Nothing is told after
-// link-disconnect. It does not keep e.
-func (s *Session) Event(e *trace.Event) {
-	if filterwire.EventName(e.Kind) == "" || s.ended {
-		return
-	}
-	if len(s.seats) > 0 {
-		s.flushReports()
-		s.tell(e)
-	}
-	switch e.Kind {
-	case trace.LinkConnect, trace.LinkGreeting, trace.LinkIdentify, trace.LinkTLS, trace.LinkAuth:
-		s.keep(e) // in no version if there is no process
-	case trace.LinkDisconnect:
-		s.ended = true
-	case trace.TxReset:
-		s.inTx = false
-		s.resetTx()
-	}
-}
-
 // resetTx forgets what belongs to one transaction.
 func (s *Session) resetTx() {
 	s.bypassTx, s.size, s.holdTx = false, -1, ""
@@ -86,63 +63,6 @@ func (s *Session) resetTx() {
 	for i := range s.seats {
 		s.seats[i].failed = nil
 	}
-}
-
-func (s *Session) tell(e *trace.Event) {
-	var lines [3]*[]byte // by form
-	for i := range s.seats {
-		st := &s.seats[i]
-		p := s.usable(st)
-		if p == nil {
-			p = st.w.current(noWait)
-		}
-		if p == nil || !filterwire.Events(p.events.Load()).Has(e.Kind) {
-			continue
-		}
-		if e.Kind == trace.LinkDisconnect && st.p != nil && st.p != p {
-			continue // this process has not heard of the session: no need to
-		}
-		p, err := s.reach(noWait, st)
-		if err != nil || s.broken(st) && e.Kind >= trace.TxReset && e.Kind <= trace.TxRollback {
-			continue
-		}
-		form := int(st.w.proc.protocol)
-		if p.finalAddr.Load() && (e.Kind == trace.TxMail || e.Kind == trace.TxRcpt) {
-			form = finalForm
-		}
-		b := &lines[form]
-		if *b == nil {
-			*b = getBuffer()
-			**b = s.appendReport(**b, form, e)
-		}
-		s.put(st, p, **b)
-	}
-	for _, b := range lines {
-		putBuffer(b)
-	}
-}
-
-// finalForm is the form of a report with the feature final-address; the others
-// are those of the protocols, by number.
-const finalForm = int(filterwire.V06) + 1
-
-// appendReport appends the report of e in one form.
-func (s *Session) appendReport(b []byte, form int, e *trace.Event) []byte {
-	if form != finalForm {
-		return filterwire.AppendReport(b, filterwire.Protocol(form), e)
-	}
-	return filterwire.AppendFinalAddress(b, e)
-}
-
-// put writes reports to a process. One that does not take them in time is
-// stuck for the rest of the session.
-func (s *Session) put(st *seat, p *process, lines []byte) error {
-	err := p.stdin.put(lines, patience{limit: st.w.proc.policy.timeout})
-	if errors.Is(err, ErrTimeout) {
-		st.stuck.Store(true)
-		s.chain.h.failed(&Fault{Filter: st.w.proc.name, Session: s.id, Cause: ErrTimeout})
-	}
-	return err
 }
 
 // Ask puts a question to the chain and returns what it says; arg is what
@@ -398,40 +318,4 @@ func (s *Session) timer(d time.Duration) *time.Timer {
 		s.clock.Reset(d)
 	}
 	return s.clock
-}
-
-// queueReport keeps a filter's report for the session's goroutine; readers
-// call it.
-func (s *Session) queueReport(name, text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.reports) >= maxReports {
-		s.lost++
-		return
-	}
-	s.reports = append(s.reports, filterReport(s.id, "proc", name, text))
-}
-
-// flushReports tells what filters have reported by themselves.
-func (s *Session) flushReports() {
-	s.mu.Lock()
-	reports, lost := s.reports, s.lost
-	s.reports, s.lost = nil, 0
-	s.mu.Unlock()
-	for _, e := range reports {
-		s.emit(e)
-	}
-	if lost > 0 {
-		s.chain.h.opt.Log.Warn("reports of filters dropped", "session", s.id.String(), "count", lost)
-	}
-}
-
-// emit tells an event that begins here.
-func (s *Session) emit(e *trace.Event) {
-	if s.Sink != nil {
-		s.Sink.Event(e)
-		return
-	}
-	s.chain.h.opt.Sink.Event(e)
-	s.Event(e)
 }

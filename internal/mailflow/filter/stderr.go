@@ -15,22 +15,28 @@ const (
 	maxLogLine   = 2048 // bytes; the rest of a longer line is cut
 	logPerSecond = 200  // lines; more are counted and dropped
 	logBurst     = 2000
+
+	readPerSecond = 8 << 20 // bytes, after readBurst; to throw more away would take a processor
+	readBurst     = 8 << 20
 )
 
-// logStderr logs what a filter says, line by line, until it closes f. It
-// never stops reading, so a filter that talks much is not held up.
+// logStderr logs what a filter says, line by line, until it closes f. A filter
+// that talks much is not held up; only one that does nothing else is.
 func (w *worker) logStderr(f *os.File) {
 	defer f.Close()
 	log := w.h.opt.Log.With("filter", w.proc.name)
 	limit := rate.NewLimiter(logPerSecond, logBurst)
+	pace := rate.NewLimiter(readPerSecond, readBurst)
 	dropped := 0
 	r := bufio.NewReaderSize(f, maxLogLine)
 	for {
 		line, err := r.ReadSlice('\n')
 		text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "\uFFFD")
 		for err == bufio.ErrBufferFull {
+			pace.WaitN(context.Background(), maxLogLine)
 			_, err = r.ReadSlice('\n') // the rest of a line that is too long
 		}
+		pace.WaitN(context.Background(), len(text))
 		switch {
 		case text == "":
 		case limit.Allow():

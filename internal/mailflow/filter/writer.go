@@ -88,9 +88,9 @@ func (w *writer) put(p []byte, pat patience) error {
 			return err
 		}
 	}
-	if w.err != nil {
+	if err := w.err; err != nil {
 		w.mu.Unlock()
-		return w.err
+		return err
 	}
 	if w.busy {
 		w.buf = append(w.buf, p...)
