@@ -152,6 +152,10 @@ func TestSoak(t *testing.T) {
 					return Start(t, "../../python/filter-python", "testdata/soak_async.py")
 				}
 			}
+			slack := slack
+			if sdk.name == "go" {
+				slack += raceSlack
+			}
 			f := sdk.start(t, "soak")
 			var sizes []string
 			var settled, size int
