@@ -70,6 +70,7 @@ func TestDeadSlow(t *testing.T) {
 				what = err.Error()
 			}
 			what, _, _ = strings.Cut(what, " in session")
+			what, _, _ = strings.Cut(what, "\r\n") // the banner, and replies to what was sent ahead
 			mu.Lock()
 			got[what]++
 			mu.Unlock()
@@ -78,7 +79,8 @@ func TestDeadSlow(t *testing.T) {
 	}
 	wg.Wait()
 	for what, n := range got {
-		if what != "451 4.7.1 Filter slow failed" && !strings.HasPrefix(what, "220 ") {
+		const few = 10 // whom the filter answers in time
+		if what != "451 4.7.1 Filter slow failed" && (!strings.HasPrefix(what, "220 ") || n > few) {
 			t.Errorf("%d sessions heard %q", n, what)
 		}
 	}

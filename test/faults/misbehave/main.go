@@ -88,7 +88,7 @@ func main() {
 				f.request(p[4], p[5], p[6], p[7])
 			}
 		}
-		if f.mode == "slow" {
+		if f.mode == "slow" && !bytes.HasPrefix(line, []byte("config|")) {
 			time.Sleep(time.Second)
 		}
 		if f.in.Buffered() == 0 {
