@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"github.com/weirmail/weir/internal/privsep"
+	"github.com/weirmail/weir/internal/server"
 )
 
 // version is set by the Makefile; without it the module's version counts.
@@ -54,7 +55,7 @@ func exitWith(code int, err error) error {
 }
 
 func main() {
-	privsep.Main() // does not return where we are to become a filter
+	privsep.Main(server.Roles()...) // does not return where we are another process of a server
 	os.Exit(execute(os.Args))
 }
 

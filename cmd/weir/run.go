@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,49 +29,58 @@ with that is in the log.`,
 		Example: `  weir run
   weir run -d -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			hangup := make(chan os.Signal, 1) // until it is heard SIGHUP would end us
-			signal.Notify(hangup, syscall.SIGHUP)
-			defer signal.Stop(hangup)
-			load := func() (*config.Config, error) { return config.Load(o.config, o.macros.clone()) }
-			cfg, err := load()
-			if err != nil {
-				return exitWith(exitConfig, err)
-			}
-			s, err := server.New(cfg, server.Options{
-				Log:     newLog(debug),
-				Version: programVersion(),
-				Load:    load,
-			})
-			if err != nil {
-				return err
-			}
-			go reloadOn(c.Context(), hangup, s)
-			return s.Run(c.Context())
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), debug) },
 	}
 	c.Flags().BoolVarP(&debug, "debug", "d", false, "log every event")
 	return c
 }
 
-// reloadOn reloads the configuration at each signal until ctx ends. Signals
-// that come while one is heeded count as one.
-func reloadOn(ctx context.Context, hangup <-chan os.Signal, s *server.Server) {
-	for {
-		select {
-		case <-hangup:
-			s.Reload(ctx) // logs what is wrong
-		case <-ctx.Done():
-			return
-		}
+// run is the server until ctx ends: one process, or as root, where there is a
+// user for it, a parent with an engine that has no rights.
+func (o *options) run(ctx context.Context, debug bool) error {
+	hangup := make(chan os.Signal, 1) // until it is heard SIGHUP would end us
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	cfg, snap, err := o.snapshot()
+	if err != nil {
+		return exitWith(exitConfig, err)
 	}
+	log := server.NewLog(debug)
+	user, separate, note, err := server.Separate(cfg)
+	if err != nil {
+		return exitWith(exitConfig, err)
+	}
+	if separate {
+		p, err := server.NewParent(cfg, snap, user, server.ParentOptions{
+			Log: log, Debug: debug, Version: programVersion(), Load: o.snapshot,
+		})
+		if err != nil {
+			return err
+		}
+		go func() {
+			for range hangup {
+				p.Hangup()
+			}
+		}()
+		return p.Run(ctx)
+	}
+	if note != "" {
+		log.Warn(note)
+	}
+	s, err := server.New(cfg, server.Options{
+		Log:     log,
+		Version: programVersion(),
+		Load:    func() (*config.Config, error) { return config.Load(o.config, o.macros.clone()) },
+	})
+	if err != nil {
+		return err
+	}
+	go s.ReloadOn(ctx, hangup)
+	return s.Run(ctx)
 }
 
-// newLog gives the log of the server: one line for each event, key=value.
-func newLog(debug bool) *slog.Logger {
-	level := slog.LevelInfo
-	if debug {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+// snapshot reads the configuration for a server that is to be several
+// processes.
+func (o *options) snapshot() (*config.Config, *config.Snapshot, error) {
+	return config.LoadSnapshot(o.config, o.macros.clone())
 }

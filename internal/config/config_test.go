@@ -106,6 +106,7 @@ func TestSettings(t *testing.T) {
 		{`queue ttl 10m`, func(c *Config) any { return c.Queue.TTL }, 10 * time.Minute},
 		{`queue path "/q"`, func(c *Config) any { return c.Queue.Path }, "/q"},
 		{`queue path /q`, func(c *Config) any { return c.Queue.Path }, "/q"},
+		{`queue user "_weir"`, func(c *Config) any { return c.Queue.User }, "_weir"},
 		{`smtp max-message-size 4096`, func(c *Config) any { return c.SMTP.MaxMessageSize }, int64(4096)},
 		{`smtp max-message-size "35M"`, func(c *Config) any { return c.SMTP.MaxMessageSize }, int64(35 << 20)},
 		{`smtp max-message-size 1.5G`, func(c *Config) any { return c.SMTP.MaxMessageSize }, int64(3 << 29)},

@@ -86,7 +86,7 @@ var errorRows = []struct {
 	{"queue ttl 0d", `1:11: found "0d", expected a time such as 10s, 30m, 4h or 4d`},
 	{"queue ttl 367d", `1:11: found "367d", expected a time such as 10s, 30m, 4h or 4d`},
 	{"queue path run", `1:12: found "run", expected a path that begins with /`},
-	{"queue", `1:6: found end of line, expected one of: path, ttl`},
+	{"queue", `1:6: found end of line, expected one of: path, ttl, user`},
 	{"smtp max-message-size 35X", `1:23: found "35X", expected a size such as 4096, 512K or 35M`},
 	{"smtp max-message-size 0", `1:23: found "0", expected a size such as 4096, 512K or 35M`},
 	{"smtp limit", `1:11: found end of line, expected one of: max-errors, max-mails, max-rcpt, max-sessions, max-sessions-per-source`},

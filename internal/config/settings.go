@@ -74,9 +74,10 @@ func (p *parser) pki() {
 var queueOptions = map[string]func(*parser){
 	"path": func(p *parser) { p.cfg.Queue.Path = p.path() }, // ours
 	"ttl":  func(p *parser) { p.cfg.Queue.TTL = p.duration() },
+	"user": func(p *parser) { p.cfg.Queue.User = p.str("a user name").text }, // ours
 }
 
-// queue reads `queue path DIR` and `queue ttl DELAY`.
+// queue reads `queue path DIR`, `queue ttl DELAY` and `queue user NAME`.
 func (p *parser) queue() { p.setting(queueOptions, "compression", "encryption") }
 
 var smtpOptions = map[string]func(*parser){

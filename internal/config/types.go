@@ -61,6 +61,7 @@ type SMTP struct {
 type Queue struct {
 	Path string        // queue path "DIR"; default /var/spool/weir
 	TTL  time.Duration // queue ttl; default 4 days
+	User string        // queue user "NAME": who owns the queue and runs the server, if root starts it; "" for the default
 }
 
 // PKI is a certificate with its key; both files were loaded once when the

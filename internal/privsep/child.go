@@ -70,7 +70,8 @@ type Running struct {
 	cmd *exec.Cmd
 }
 
-// Start runs the child. It ends when this process does.
+// Start runs the child. A Confined one is killed when this process ends; others
+// see that from their descriptors.
 //
 // Rights belong to threads, and children get those of the thread that starts
 // them: so the thread takes away from itself what the child is not to have,
@@ -98,6 +99,13 @@ func (c *Child) Start() (*Running, error) {
 
 func (c *Child) start() (*Running, error) {
 	r := &Running{Done: make(chan struct{})}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0) // while that is allowed
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	// What whoever started us has left open is nobody's.
+	unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	if c.Confined {
 		if err := c.confine(r); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Role, err)
@@ -106,8 +114,11 @@ func (c *Child) start() (*Running, error) {
 	r.cmd = &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{c.Role}, c.Args...), Dir: "/",
 		Env:    append([]string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, c.Env...),
-		Stderr: os.Stderr, ExtraFiles: c.Files,
-		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
+		Stdin: null, Stdout: null, Stderr: os.Stderr, ExtraFiles: c.Files,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if c.Confined {
+		r.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	if os.Geteuid() == 0 {
 		r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.Identity.UID, Gid: c.Identity.GID, Groups: c.Identity.Groups}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -100,11 +101,18 @@ func parseStat(pid int, text []byte) (stat, error) {
 
 // Guard gives a listener on a unix socket that hangs up on filters, which
 // share the server's user if it is not root.
-func (l *Launcher) Guard(ln net.Listener) net.Listener { return &guard{ln, l} }
+func (l *Launcher) Guard(ln net.Listener) net.Listener { return Guard(ln, l.log, l.FilterOf) }
+
+// Guard is the guard of a process that has filterOf tell whether a process is
+// one of a filter, and of which; "" is of none.
+func Guard(ln net.Listener, log *slog.Logger, filterOf func(pid int) (string, error)) net.Listener {
+	return &guard{ln, log, filterOf}
+}
 
 type guard struct {
 	net.Listener
-	l *Launcher
+	log      *slog.Logger
+	filterOf func(pid int) (string, error)
 }
 
 // Accept waits for a caller that is no filter.
@@ -114,20 +122,20 @@ func (g *guard) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		name, err := g.l.caller(c)
+		name, err := g.caller(c)
 		if err == nil && name == "" {
 			return c, nil
 		}
 		c.Close()
 		if name != "" {
-			g.l.log.Warn("a filter tried the control socket", "filter", name)
+			g.log.Warn("a filter tried the control socket", "filter", name)
 		}
 	}
 }
 
 // caller gives the name of the filter that c's other end belongs to, "" if to
 // none. The process that connected must still be there.
-func (l *Launcher) caller(c net.Conn) (string, error) {
+func (g *guard) caller(c net.Conn) (string, error) {
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
 		return "", nil
@@ -146,7 +154,13 @@ func (l *Launcher) caller(c net.Conn) (string, error) {
 	if credErr != nil {
 		return "", credErr
 	}
-	sid, err := unix.Getsid(int(cred.Pid))
+	return g.filterOf(int(cred.Pid))
+}
+
+// FilterOf gives the name of the filter that a process belongs to, "" if to
+// none. The process must still be there.
+func (l *Launcher) FilterOf(pid int) (string, error) {
+	sid, err := unix.Getsid(pid)
 	if err != nil {
 		return "", fs.ErrNotExist
 	}

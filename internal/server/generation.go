@@ -36,10 +36,13 @@ type socket struct {
 // filters is what it lacks. On an error all is as it was.
 func (s *Server) prepare(ctx context.Context, cfg *config.Config, filters *filter.Set, have []*socket) (*generation, error) {
 	cfg.SetLogger(s.log)
-	g := &generation{cfg: cfg, filters: filters, router: routing.New(cfg, &routing.SystemUsers{}, s.log)}
+	g := &generation{cfg: cfg, filters: filters, router: s.newRouter(cfg)}
+	if s.opt.parent != nil {
+		filters.AtEnd(func() { s.opt.parent.drop(cfg) })
+	}
 	bound := bare(have)
 	for _, l := range cfg.Listeners {
-		socks, err := listener.Bind(ctx, l, filepath.Join(cfg.Queue.Path, SMTPSocket), bound...)
+		socks, err := s.bind(ctx, cfg, l, bound)
 		if err != nil {
 			g.closeBut(have)
 			return nil, err
@@ -57,6 +60,24 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config, filters *filte
 		}
 	}
 	return g, nil
+}
+
+// newRouter makes the Router of cfg.
+func (s *Server) newRouter(cfg *config.Config) *routing.Router {
+	if s.opt.parent == nil {
+		return routing.New(cfg, &routing.SystemUsers{}, s.log)
+	}
+	r := routing.New(cfg, s.opt.parent, s.log)
+	r.SetFiles(s.opt.parent)
+	return r
+}
+
+// bind gives the sockets of l, those of have that are bound to the same.
+func (s *Server) bind(ctx context.Context, cfg *config.Config, l *config.Listener, have []*listener.Socket) ([]*listener.Socket, error) {
+	if s.opt.parent != nil {
+		return s.opt.parent.bind(cfg, l, have)
+	}
+	return listener.Bind(ctx, l, filepath.Join(cfg.Queue.Path, SMTPSocket), have...)
 }
 
 func bare(socks []*socket) []*listener.Socket {
@@ -126,6 +147,11 @@ func (s *Server) apply(g *generation) {
 	}
 	s.now.Store(g)
 	s.filters.Use(g.filters)
+	if s.opt.parent != nil {
+		if err := s.opt.parent.inForce(g.cfg); err != nil {
+			s.log.Error("the parent does not know of the new configuration", "error", err)
+		}
+	}
 }
 
 // tuning says how a configuration wants mail in the queue to be treated.

@@ -9,6 +9,6 @@ import (
 
 // TestMain lets the test binary become the filters that its servers start.
 func TestMain(m *testing.M) {
-	privsep.Main()
+	privsep.Main(Roles()...)
 	os.Exit(m.Run())
 }

@@ -35,7 +35,15 @@ func (s *Server) methods() *admin.Mux {
 }
 
 func (s *Server) version(context.Context, struct{}) (admin.Version, error) {
-	return admin.Version{Version: s.opt.Version, Go: runtime.Version(), PID: os.Getpid(), Started: s.started, Config: s.config().Path}, nil
+	return admin.Version{Version: s.opt.Version, Go: runtime.Version(), PID: s.pid(), Started: s.started, Config: s.config().Path}, nil
+}
+
+// pid is the process that signals go to.
+func (s *Server) pid() int {
+	if s.opt.parent != nil {
+		return os.Getppid()
+	}
+	return os.Getpid()
 }
 
 // filterList tells of every filter of the configuration, in its order.

@@ -55,14 +55,14 @@ func (s *Server) reload(ctx context.Context) (done admin.Reloaded, err error) {
 	if err != nil {
 		return done, err
 	}
-	if err := fixed(old.cfg, cfg); err != nil {
+	if err = fixed(old.cfg, cfg); err != nil {
 		return done, err
 	}
 	g, err := s.successor(ctx, cfg, old)
 	if err != nil {
 		return done, err
 	}
-	s.notes(cfg, os.Geteuid())
+	s.notes(cfg, s.euid())
 	s.apply(g)
 	closed := old.closeBut(g.sockets)
 	for _, sock := range g.sockets {
@@ -84,6 +84,10 @@ func fixed(old, next *config.Config) error {
 		return fmt.Errorf("queue path is %s in the configuration and %s in the running server: "+
 			"the queue cannot move while the server runs; stop it, move the directory and start it again", next.Queue.Path, old.Queue.Path)
 	}
+	if old.Queue.User != next.Queue.User {
+		return fmt.Errorf("queue user is %q in the configuration and %q in the running server: "+
+			"a server cannot become another user; stop it and start it again", next.Queue.User, old.Queue.User)
+	}
 	return nil
 }
 
@@ -96,6 +100,9 @@ func (s *Server) successor(ctx context.Context, cfg *config.Config, old *generat
 	launcher := s.launcher.For(cfg)
 	filters, err := s.filters.Prepare(cfg, launcher)
 	if err != nil {
+		if s.opt.parent != nil {
+			s.opt.parent.drop(cfg)
+		}
 		return nil, err
 	}
 	g, err := s.bindAll(ctx, cfg, filters, old)
@@ -106,6 +113,9 @@ func (s *Server) successor(ctx context.Context, cfg *config.Config, old *generat
 	}
 	if err != nil {
 		filters.Release()
+		if s.opt.parent != nil { // what was bound for it is closed
+			err = errors.Join(err, s.opt.parent.inForce(old.cfg))
+		}
 		return nil, err
 	}
 	return g, nil
@@ -115,6 +125,19 @@ func (s *Server) bindAll(ctx context.Context, cfg *config.Config, filters *filte
 	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
 	defer cancel()
 	return s.prepare(ctx, cfg, filters, old.sockets)
+}
+
+// ReloadOn reloads the configuration at each signal until ctx ends. Signals
+// that come while one is heeded count as one.
+func (s *Server) ReloadOn(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-hangup:
+			s.Reload(ctx) // logs what is wrong
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (s *Server) adminReload(ctx context.Context, _ struct{}) (admin.Reloaded, error) {

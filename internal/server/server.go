@@ -43,6 +43,8 @@ type Options struct {
 
 	// Load reads the configuration again, for Reload; nil: there is none.
 	Load func() (*config.Config, error)
+
+	parent *engine // does what needs rights; nil: we have those that there are
 }
 
 // Server is one running weir.
@@ -110,13 +112,21 @@ func (s *Server) build(ctx context.Context, cfg *config.Config) (err error) {
 	if s.store, err = sqlite.Open(dir, sqlite.Options{Log: s.log}); err != nil {
 		return err
 	}
-	s.agent = delivery.New(cfg, delivery.Options{Log: s.log})
+	deliveries := delivery.Options{Log: s.log}
+	if s.opt.parent != nil {
+		deliveries.Rights = s.opt.parent
+	}
+	s.agent = delivery.New(cfg, deliveries)
 	if s.queue, err = queue.Open(ctx, s.store, s.agent, s.queueOptions(cfg)); err != nil {
 		return err
 	}
-	s.launcher = ownLauncher{privsep.New(cfg, s.log, filepath.Join(dir, SMTPSocket))}
+	own := privsep.New(cfg, s.log, filepath.Join(dir, SMTPSocket))
+	s.launcher = ownLauncher{own}
+	if s.opt.parent != nil {
+		s.launcher = s.newEngineLauncher(own, cfg)
+	}
 	s.filters, err = filter.New(cfg, filter.Options{
-		Launcher: s.launcher, Log: s.log, Sink: s.sink, Version: s.opt.Version,
+		Launcher: s.launcher, Elsewhere: s.opt.parent != nil, Log: s.log, Sink: s.sink, Version: s.opt.Version,
 		PythonBridge: findBridge("python"), PerlBridge: findBridge("perl"),
 	})
 	if err != nil {
@@ -127,7 +137,11 @@ func (s *Server) build(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	s.now.Store(g)
-	s.control, err = admin.Listen(filepath.Join(dir, admin.Socket))
+	if s.opt.parent != nil {
+		s.control, err = s.opt.parent.control()
+	} else {
+		s.control, err = admin.Listen(filepath.Join(dir, admin.Socket))
+	}
 	return err
 }
 
@@ -149,7 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	defer s.quit()
 	defer context.AfterFunc(ctx, s.quit)()
-	s.notes(s.now.Load().cfg, os.Geteuid())
+	s.notes(s.now.Load().cfg, s.euid())
 	if err := s.filters.Start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to end while a filter was starting
@@ -172,6 +186,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return admin.ServeListener(ctx, s.launcher.Guard(control), s.methods())
 	})
 	service("queue", s.queue.Run)
+	if s.opt.parent != nil {
+		if err := s.opt.parent.ready(); err != nil {
+			s.log.Error("the parent does not hear us", "error", err)
+		}
+	}
 	s.serve()
 	services.Wait()
 	return nil
@@ -235,6 +254,14 @@ func (s *Server) close() {
 			s.log.Error("queue store did not close", "error", err)
 		}
 	}
+}
+
+// euid is the user whose rights count: the parent's are root's.
+func (s *Server) euid() int {
+	if s.opt.parent != nil {
+		return 0
+	}
+	return os.Geteuid()
 }
 
 // notes says once what of the configuration the user of that id cannot honour.

@@ -28,7 +28,7 @@ const submissionPort = 587
 // sessionOptions gives what the sessions of a socket share in g.
 func (s *Server) sessionOptions(g *generation, sock *socket) (*session.Options, error) {
 	l := sock.config
-	tlsConf, err := tlsConfig(l)
+	tlsConf, err := s.tlsConfig(g.cfg, l)
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -17,8 +19,9 @@ type Rights interface {
 	// none.
 	User(name string) (Account, error)
 
-	// Worker starts a process that has the rights of u and runs Work on the
-	// other end of the connection. It ends when that is closed.
+	// Worker starts a process that has the rights of u, or none for the zero
+	// Account, and runs Work on the other end of the connection. It ends when
+	// that is closed.
 	Worker(ctx context.Context, u Account) (*net.UnixConn, error)
 
 	// Mailbox opens the mailbox of u in the system's mail directory, which is
@@ -78,6 +81,13 @@ func (a *Agent) systemUser(name string) (account, error) {
 	return account{name: u.Name, home: u.Home, uid: u.UID, gid: u.GID, groups: u.Groups}, err
 }
 
+// AsUser calls f with the effective rights of u, which needs root, and gives its
+// error. f must not start processes, nor have others do its work.
+func AsUser(u Account, f func() error) error {
+	a := &Agent{root: true, log: slog.New(slog.DiscardHandler)}
+	return a.asUser(&account{name: u.Name, home: u.Home, uid: u.UID, gid: u.GID, groups: u.Groups}, f)
+}
+
 // entrust has the attempt made by a worker with the rights of t.run.
 func (a *Agent) entrust(ctx context.Context, t *attempt) error {
 	if t.env.Local.File == os.DevNull {
@@ -104,7 +114,11 @@ func (a *Agent) entrust(ctx context.Context, t *attempt) error {
 	if err := a.awaitLock(ctx, a.mailDir+"/"+owner.Name, box.Lock); err != nil {
 		return err
 	}
-	return a.crew.deliver(ctx, &t.run, k, box.File(), t.body)
+	writer := &t.run
+	if writer.uid == 0 && !writer.given {
+		writer = &account{} // the file is open: nobody's rights will do
+	}
+	return a.crew.deliver(ctx, writer, k, box.File(), t.body)
 }
 
 // awaitLock tries lock until it holds, patience ends or ctx does.
@@ -126,8 +140,9 @@ func (a *Agent) awaitLock(ctx context.Context, file string, lock func() (bool, e
 
 // SystemMailbox is a Mailbox that was opened by a process that may.
 type SystemMailbox struct {
-	m mbox
-	f *os.File
+	mu sync.Mutex
+	m  mbox
+	f  *os.File
 }
 
 // OpenMailbox opens the mailbox of u in the system's mail directory, made if it
@@ -151,13 +166,23 @@ func OpenMailbox(u Account) (*SystemMailbox, error) {
 }
 
 // Lock takes the locks of the mailbox if nobody has them.
-func (b *SystemMailbox) Lock() (bool, error) { return b.m.lock() }
+func (b *SystemMailbox) Lock() (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.m.fd < 0 {
+		return false, os.ErrClosed
+	}
+	return b.m.lock()
+}
 
 // File gives the open mailbox.
 func (b *SystemMailbox) File() *os.File { return b.f }
 
 // Close gives the locks back and closes the file.
 func (b *SystemMailbox) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.m.dropDotLock()
+	b.m.fd = -1
 	return b.f.Close()
 }

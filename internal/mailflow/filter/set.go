@@ -23,7 +23,12 @@ type Set struct {
 	none       *Chain
 	maxMessage int64 // bytes
 	holds      atomic.Int64
+	atEnd      func() // nobody holds it any more
 }
+
+// AtEnd has f called when nobody holds the Set any more. It is called before
+// the Set is shared.
+func (s *Set) AtEnd(f func()) { s.atEnd = f }
 
 // Prepare makes the Set of a configuration that is to follow the one in use,
 // with l to start its processes; nil stands for Options.Launcher. Nothing is
@@ -173,6 +178,9 @@ func (s *Set) Hold() bool {
 func (s *Set) Release() {
 	if s.holds.Add(-1) == 0 {
 		s.h.leave(s)
+		if s.atEnd != nil {
+			s.atEnd()
+		}
 	}
 }
 

@@ -264,6 +264,28 @@ func (e *expansion) include(i int, path string) *refusal {
 	return nil
 }
 
+// Includes reports whether an alias or virtual table of cfg has :include: of
+// that path.
+func Includes(cfg *config.Config, path string) bool {
+	for _, a := range cfg.Actions {
+		for _, t := range []*table.Table{a.Alias, a.Virtual} {
+			if t == nil {
+				continue
+			}
+			for _, value := range t.All() {
+				if !strings.Contains(value, path) {
+					continue
+				}
+				items, _ := parseItems(value)
+				if slices.ContainsFunc(items, func(it item) bool { return it.kind == includeItem && it.text == path }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // Check reports the entries of the alias and virtual tables of cfg that cannot
 // be read, joined; nil if all can. Load cannot see them, and a server that
 // runs defers the mail of each.

@@ -56,7 +56,7 @@ type userAnswer struct {
 
 // Lookup implements Users.
 func (s *SystemUsers) Lookup(name string) (User, error) {
-	if !plausibleUser(name) {
+	if !PlausibleUser(name) {
 		return User{}, ErrNoUser
 	}
 	now := s.clock()
@@ -123,9 +123,9 @@ func (s *SystemUsers) ask(name string) (User, error) {
 	return User{Name: u.Username, UID: uid, GID: gid, Home: u.HomeDir}, nil
 }
 
-// plausibleUser keeps from the user database what cannot be a name there:
+// PlausibleUser reports whether name can be a user: it keeps from the user database what cannot be a name there:
 // separators of its files, control bytes, the + and - of NIS.
-func plausibleUser(name string) bool {
+func PlausibleUser(name string) bool {
 	if name == "" || len(name) > maxUserName || name[0] == '+' || name[0] == '-' {
 		return false
 	}

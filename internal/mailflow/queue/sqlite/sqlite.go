@@ -106,6 +106,9 @@ func (s *Store) open(opt Options) error {
 		return err
 	}
 	path := filepath.Join(s.dir, databaseName)
+	if err := keepPrivate(path); err != nil {
+		return err
+	}
 	c, err := openConn(dsn(path, pageCacheKB))
 	if err != nil {
 		return err
@@ -130,6 +133,17 @@ func (s *Store) open(opt Options) error {
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	return nil
+}
+
+// keepPrivate makes the database one that only its owner reads; its log gets
+// the same mode from it. The directory lets everybody pass, for the sockets.
+func keepPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = f.Chmod(0o600)
+	return errors.Join(err, f.Close())
 }
 
 func dsn(path string, cacheKB int) string {
@@ -220,7 +234,11 @@ func (s *Store) makeDirs() error {
 	if !made {
 		return nil
 	}
-	return errors.Join(syncDir(filepath.Join(s.dir, bodyName)), syncDir(s.dir), syncDir(filepath.Dir(s.dir)))
+	above := syncDir(filepath.Dir(s.dir))
+	if errors.Is(above, os.ErrPermission) {
+		above = nil // then it was not us who made our directory in it
+	}
+	return errors.Join(syncDir(filepath.Join(s.dir, bodyName)), syncDir(s.dir), above)
 }
 
 // takeLock makes the directory this process's own.

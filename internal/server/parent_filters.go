@@ -1,0 +1,146 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"github.com/weirmail/weir/internal/admin"
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/mailflow/filter"
+	"github.com/weirmail/weir/internal/privsep"
+)
+
+// startFilter starts a process of a filter with the descriptors of the call.
+func (p *Parent) startFilter(r *privsep.Request) (privsep.Reply, error) {
+	return with(r, func(a startArgs) (privsep.Reply, error) {
+		if len(r.Files) != 3 {
+			return privsep.Reply{}, fmt.Errorf("%d descriptors for a filter, it needs 3", len(r.Files))
+		}
+		g, c := p.proc(a)
+		if c == nil {
+			return privsep.Reply{}, fmt.Errorf("the configuration has no filter process %q", a.Name)
+		}
+		argv, err := p.programs.Argv(c)
+		if err != nil {
+			return privsep.Reply{}, err
+		}
+		run, err := p.launch(ownLauncher{g.launcher}, c, argv, [3]*os.File(r.Files))
+		if err != nil {
+			return privsep.Reply{}, err
+		}
+		return privsep.Reply{Value: started{run.id, run.PID()}}, nil
+	})
+}
+
+// proc finds a filter process: in the configuration that the engine has it
+// from, else in the newest that has it, which is defined alike.
+func (p *Parent) proc(a startArgs) (*parentGeneration, *config.Proc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n := p.last + 1; n > 0; n-- {
+		g := p.gens[n]
+		if n == p.last+1 {
+			g = p.gens[a.Generation]
+		}
+		if g == nil {
+			continue
+		}
+		for _, c := range g.cfg.Procs {
+			if c.Name == a.Name {
+				return g, c
+			}
+		}
+	}
+	return nil, nil
+}
+
+// filterRun is a filter's process that was started for an engine.
+type filterRun struct {
+	filter.Process
+	id   uint64
+	done chan struct{} // closed when it has ended
+	how  string        // in words, then
+}
+
+// launch starts a process and sees it to its end. It dies with the thread that
+// started it.
+func (p *Parent) launch(l ownLauncher, c *config.Proc, argv []string, stdio [3]*os.File) (*filterRun, error) {
+	run := &filterRun{done: make(chan struct{})}
+	begun := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var err error
+		if run.Process, err = l.Start(c, argv, stdio); err != nil {
+			begun <- err
+			return
+		}
+		p.mu.Lock()
+		p.lastID++
+		run.id = p.lastID
+		p.filters[run.id] = run
+		p.mu.Unlock()
+		begun <- nil
+		run.how = run.Wait()
+		close(run.done)
+	}()
+	return run, <-begun
+}
+
+// running finds a process by the number under which the engine knows it.
+func (p *Parent) running(id uint64) (*filterRun, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if run := p.filters[id]; run != nil {
+		return run, nil
+	}
+	return nil, fmt.Errorf("there is no filter process %d", id)
+}
+
+func (p *Parent) signalFilter(a signalArgs) (rep privsep.Reply, err error) {
+	run, err := p.running(a.ID)
+	if err != nil {
+		return rep, err
+	}
+	s := syscall.Signal(a.Signal)
+	if s != syscall.SIGTERM && s != syscall.SIGKILL {
+		return rep, fmt.Errorf("signal %d is not sent", a.Signal)
+	}
+	run.Signal(s)
+	return rep, nil
+}
+
+// waitFilter answers when a process has ended. It is forgotten then.
+func (p *Parent) waitFilter(ctx context.Context, a runArgs) (rep privsep.Reply, err error) {
+	run, err := p.running(a.ID)
+	if err != nil {
+		return rep, err
+	}
+	select {
+	case <-run.done:
+	case <-ctx.Done():
+		return rep, context.Cause(ctx)
+	}
+	p.mu.Lock()
+	delete(p.filters, a.ID)
+	p.mu.Unlock()
+	return privsep.Reply{Value: ended{run.how}}, nil
+}
+
+func (p *Parent) show(a processArgs) (privsep.Reply, error) {
+	out, err := p.launcher.Show(a.PID)
+	if errors.Is(err, os.ErrNotExist) {
+		return privsep.Reply{Value: shown{}}, nil
+	}
+	return privsep.Reply{Value: shown{true, out}}, err
+}
+
+// shown is what applies to a process, if it is there.
+type shown struct {
+	Found   bool
+	Process admin.FilterProcess
+}
