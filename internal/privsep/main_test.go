@@ -24,7 +24,7 @@ import (
 const hostileRole = "hostile"
 
 func TestMain(m *testing.M) {
-	Main()
+	Main(sealedRole)
 	if len(os.Args) > 2 && os.Args[1] == hostileRole {
 		hostile(os.Args[2], os.Args[3:])
 		syscall.Exit(0)
