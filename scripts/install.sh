@@ -31,4 +31,5 @@ etc=${DESTDIR:-}/etc/weir
 install -d "$etc"
 [ -e "$etc/weir.conf" ] || [ ! -f etc/weir.conf ] || install -m 644 etc/weir.conf "$etc/weir.conf"
 echo "installed below $root; $root/libexec/weir/sendmail can stand in for /usr/sbin/sendmail"
+id -u _weir >/dev/null 2>&1 || echo "the server gives up root's rights when there is a user for it: useradd --system --no-create-home _weir"
 id -u _weirfilter >/dev/null 2>&1 || echo "filters get their own user when there is one: useradd --system --no-create-home _weirfilter"

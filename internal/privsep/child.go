@@ -113,7 +113,7 @@ func (c *Child) start() (*Running, error) {
 	}
 	r.cmd = &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{c.Role}, c.Args...), Dir: "/",
-		Env:    append([]string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, c.Env...),
+		Env:   append([]string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, c.Env...),
 		Stdin: null, Stdout: null, Stderr: os.Stderr, ExtraFiles: c.Files,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}

@@ -15,6 +15,13 @@
 // allow: the rest is told in the log, once, by Launcher.Check, and in what
 // Launcher.Show gives. docs/decisions/filter-sandbox.md says what hides what.
 //
+// A server that root starts is itself several processes. Child starts those
+// that have fewer rights, Seal is what they do first, and a Channel carries
+// calls between them: typed, bounded, checked, with descriptors where something
+// is handed over. The signer, which has the keys of TLS, is here; what is asked
+// of the parent, and what it looks at before it does it, is package server's.
+// docs/decisions/privilege-separation.md has the picture.
+//
 // Other systems than Linux are not supported.
 package privsep
 

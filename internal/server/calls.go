@@ -26,6 +26,10 @@ const (
 	callCaller  = "caller"  // processArgs; nameArgs
 )
 
+// callConnection is the call of a parent to a process that delivers: one more
+// connection to delivery.Work.
+const callConnection = "connection"
+
 type loadArgs struct{ Fresh bool } // read the files again
 type loaded struct {
 	Generation int

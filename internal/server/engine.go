@@ -37,21 +37,6 @@ func Roles() []privsep.Role {
 	return []privsep.Role{{Name: engineRole, Run: runEngine}, {Name: workerRole, Run: runWorker}}
 }
 
-// runWorker delivers with the rights of the user that it was started as.
-func runWorker() error {
-	f := os.NewFile(privsep.ChannelFD, "connection")
-	c, err := net.FileConn(f)
-	f.Close()
-	if err != nil {
-		return err
-	}
-	conn, ok := c.(*net.UnixConn)
-	if !ok {
-		return errors.New("the connection is no unix socket")
-	}
-	return delivery.Work(conn)
-}
-
 // runEngine is the server without rights. It does not return before the
 // server's end.
 func runEngine() error {

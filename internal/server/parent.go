@@ -59,7 +59,9 @@ type Parent struct {
 	filters map[uint64]*filterRun
 	boxes   map[uint64]*delivery.SystemMailbox
 	lastID  uint64 // of filters and boxes
-	workers map[*privsep.Running]struct{}
+	workers map[string]*workers
+
+	starting sync.Mutex // a worker is being started
 }
 
 // parentGeneration is one configuration that an engine may know.
@@ -103,7 +105,7 @@ func NewParent(cfg *config.Config, snap *config.Snapshot, id privsep.Identity, o
 		opt: opt, log: opt.Log, id: id, dir: dir, launcher: privsep.New(cfg, opt.Log, filepath.Join(dir, SMTPSocket)),
 		programs: filter.Programs{PythonBridge: findBridge("python"), PerlBridge: findBridge("perl")},
 		gens:     make(map[int]*parentGeneration), filters: make(map[uint64]*filterRun),
-		boxes: make(map[uint64]*delivery.SystemMailbox), workers: make(map[*privsep.Running]struct{}),
+		boxes: make(map[uint64]*delivery.SystemMailbox), workers: make(map[string]*workers),
 	}
 	p.add(cfg, snap)
 	p.inForce = p.last
@@ -316,7 +318,7 @@ func (p *Parent) bury() {
 		left = append(left, f.done)
 		delete(p.filters, id)
 	}
-	for w := range p.workers {
+	for _, w := range p.workers {
 		left = append(left, w.Done)
 	}
 	p.mu.Unlock()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -44,38 +45,81 @@ func (p *Parent) worker(a delivery.Account) (privsep.Reply, error) {
 		}
 		id = privsep.Identity{UID: u.UID, GID: u.GID, Groups: u.Groups}
 	}
-	p.mu.Lock()
-	n := len(p.workers)
-	p.mu.Unlock()
-	if n >= maxWorkers {
-		return privsep.Reply{}, fmt.Errorf("%d deliveries are under way", n)
-	}
 	end, child, err := privsep.StreamPair()
 	if err != nil {
 		return privsep.Reply{}, err
 	}
-	c := privsep.Child{Role: workerRole, Args: []string{a.Name}, Files: []*os.File{child}, Identity: id, Confined: a.Name == ""}
-	r, err := c.Start()
-	child.Close()
-	if err != nil {
+	if err := p.connect(id, a.Name, child); err != nil {
 		end.Close()
 		return privsep.Reply{}, err
 	}
-	p.mu.Lock()
-	p.workers[r] = struct{}{}
-	p.mu.Unlock()
-	go func() {
-		<-r.Done
-		p.mu.Lock()
-		delete(p.workers, r)
-		p.mu.Unlock()
-	}()
 	return privsep.Reply{Files: []*os.File{end}}, nil
 }
 
-// maxWorkers is how many processes deliver, or wait for more, at once; the
-// engine keeps to fewer.
-const maxWorkers = 256
+// workers is a process that delivers as one user, on several connections.
+type workers struct {
+	*privsep.Running
+	ch *privsep.Channel
+}
+
+// connect hands one end of a connection to the process that delivers as id,
+// and starts that if there is none, or it is about to end.
+func (p *Parent) connect(id privsep.Identity, name string, child *os.File) error {
+	defer child.Close()
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	key := fmt.Sprint(name, id)
+	p.mu.Lock()
+	w, n := p.workers[key], len(p.workers)
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if w != nil {
+		if _, err := w.ch.Call(ctx, callConnection, nil, nil, child); err == nil {
+			return nil
+		}
+	}
+	if n >= maxWorkers {
+		return fmt.Errorf("deliveries are under way for %d users", n)
+	}
+	end, far, err := privsep.SocketPair()
+	if err != nil {
+		return err
+	}
+	c := privsep.Child{Role: workerRole, Args: []string{name}, Files: []*os.File{far}, Identity: id, Confined: name == ""}
+	r, err := c.Start()
+	far.Close()
+	if err != nil {
+		end.Close()
+		return err
+	}
+	ch, err := privsep.NewChannel(end, nil)
+	if err != nil {
+		return err
+	}
+	w = &workers{r, ch}
+	p.mu.Lock()
+	p.workers[key] = w
+	p.mu.Unlock()
+	go func() {
+		<-r.Done
+		ch.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.workers[key] == w {
+			delete(p.workers, key)
+		}
+	}()
+	_, err = ch.Call(ctx, callConnection, nil, nil, child)
+	return err
+}
+
+// maxWorkers is for how many users processes deliver at once, each on up to
+// maxConnections.
+const (
+	maxWorkers     = 256
+	maxConnections = 256
+)
 
 // granted gives the account whose rights the engine may use under a's name: a
 // user of the machine, or one of a userbase table, with what is known here of

@@ -51,7 +51,10 @@ type house struct {
 	forwarded, included string
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house { t.Helper(); return newHouseOf(t, engineUser) }
+
+// newHouseOf is a house whose queue is a user's; as root's it is one process.
+func newHouseOf(t testing.TB, engine string) *house {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("a server gives up rights only if it has them: run the test as root")
@@ -73,7 +76,7 @@ func newHouse(t *testing.T) *house {
 	}
 	uid, _ := strconv.Atoi(h.uid[recipientUser])
 	var base []string
-	for _, name := range []string{"alice", "bob", "carol", h.box} {
+	for _, name := range []string{"alice", "bob", "carol", "dora", h.box} {
 		home := filepath.Join(h.dir, name)
 		err := errors.Join(os.Mkdir(home, 0o700), os.Chown(home, uid, -1))
 		if err != nil {
@@ -95,12 +98,12 @@ func newHouse(t *testing.T) *house {
 	}
 	t.Cleanup(func() { os.Remove("/var/mail/" + h.box) })
 	h.Server = weirtest.Start(t, h.dir, strings.NewReplacer("@DIR@", h.dir, "@PORT@", strconv.Itoa(h.port), "@USERS@", strings.Join(base, ", ")).Replace(`
-queue user "`+engineUser+`"
+queue user "`+engine+`"
 pki mx.example.test cert "@DIR@/cert.pem"
 pki mx.example.test key "@DIR@/key.pem"
 filter pass proc-exec "@DIR@/pass" user "`+filterUser+`"
 table users { @USERS@ }
-table aliases file:@DIR@/aliases
+table aliases "file:@DIR@/aliases"
 smtp limit max-mails 1000000
 listen on 127.0.0.1 port @PORT@ tls pki mx.example.test hostname mx.example.test filter pass
 action "maildir" maildir "~/Maildir" userbase <users> alias <aliases>
@@ -113,7 +116,7 @@ match from any for domain "mbox.test" action "mbox"
 	return h
 }
 
-func write(t *testing.T, path, text string, mode os.FileMode) {
+func write(t testing.TB, path, text string, mode os.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
@@ -131,12 +134,12 @@ func (h *house) send(t *testing.T, rcpt, text string) {
 	if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true}); err != nil {
 		t.Fatalf("STARTTLS: %v", err)
 	}
-	if err := mail(c, rcpt, text); err != nil {
+	if err := mail(c, rcpt, text, text); err != nil {
 		t.Fatalf("mail to %s: %v", rcpt, err)
 	}
 }
 
-func mail(c *smtp.Client, rcpt, text string) error {
+func mail(c *smtp.Client, rcpt, subject, body string) error {
 	if err := c.Mail("sender@example.net"); err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func mail(c *smtp.Client, rcpt, text string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write([]byte("Subject: " + text + "\r\n\r\n" + text + "\r\n")); err != nil {
+	if _, err := w.Write([]byte("Subject: " + subject + "\r\n\r\n" + body + "\r\n")); err != nil {
 		return err
 	}
 	return w.Close()
@@ -372,7 +375,7 @@ func TestEngineKilled(t *testing.T) {
 				}
 				for err == nil {
 					id := fmt.Sprintf("id%d.", ids.Add(1))
-					if err = mail(c, "alice@maildir.test", id); err == nil {
+					if err = mail(c, "alice@maildir.test", id, id); err == nil {
 						accepted.Store(id, true)
 						count.Add(1)
 					}
