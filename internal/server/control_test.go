@@ -154,6 +154,9 @@ listen on 127.0.0.1 port 0 tag bare
 	if p := filters[0]; p.State != "ready" || !slices.Equal(p.PIDs, s.pids()) || p.Detail != f {
 		t.Errorf("process %+v", p)
 	}
+	if p := filters[0]; !slices.Equal(p.Phases, []string{"mail-from", "commit"}) {
+		t.Errorf("the process is asked at %q and told of %q", p.Phases, p.Reports)
+	}
 	if b := filters[1]; !strings.HasPrefix(b.Detail, "phase mail-from match mail-from ") || !strings.HasSuffix(b.Detail, ` reject "550 no"`) {
 		t.Errorf("builtin %+v", b)
 	}

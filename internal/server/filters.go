@@ -12,7 +12,7 @@ import (
 
 // processes gives the state of a filter's processes as commands show it.
 func processes(st filter.State) admin.Filter {
-	f := admin.Filter{Kind: "proc", Detail: st.Command, LastErr: st.LastFault}
+	f := admin.Filter{Kind: "proc", Detail: st.Command, LastErr: st.LastFault, Phases: st.Phases, Reports: st.Events}
 	load := &admin.Load{Questions: st.Questions, P50: st.P50, P99: st.P99}
 	for _, w := range st.Workers {
 		if w.PID != 0 {

@@ -44,11 +44,10 @@ const limit = time.Minute
 // house is a server in several processes.
 type house struct {
 	*weirtest.Server
-	dir                 string
-	port                int
-	box                 string // name of a user with a system mailbox
-	uid                 map[string]string
-	forwarded, included string
+	dir  string
+	port int
+	box  string // name of a user with a system mailbox
+	uid  map[string]string
 }
 
 func newHouse(t testing.TB) *house { t.Helper(); return newHouseOf(t, engineUser) }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/trace"
 )
 
 // State is what one filter process, or several alike, are doing.
@@ -13,6 +14,8 @@ type State struct {
 	Command   string
 	Workers   []WorkerState
 	Paused    bool                           // it is not asked; its policy applies
+	Phases    []string                       // registered by the newest process, in the order of a session
+	Events    []string                       // likewise; names of reports
 	LastFault string                         // "" if none
 	Questions uint64                         // asked since the start
 	Decisions map[filterwire.Decision]uint64 // answers of each kind
@@ -58,12 +61,31 @@ func (p *proc) stateNow() State {
 	if f := p.lastFault.Load(); f != nil {
 		s.LastFault = f.Error()
 	}
+	if latest := p.workers[0].latest.Load(); latest != nil {
+		s.Phases, s.Events = latest.registrations()
+	}
 	for _, w := range p.workers {
 		w.mu.Lock()
 		s.Workers = append(s.Workers, WorkerState{PID: w.pid, State: w.state, Since: w.since, Restarts: w.restarts})
 		w.mu.Unlock()
 	}
 	return s
+}
+
+// registrations gives the names of what the process wants to be asked and told.
+func (p *process) registrations() (phases, events []string) {
+	for ph := filterwire.Connect; ph <= filterwire.Wiz; ph++ {
+		if p.registered(ph) {
+			phases = append(phases, ph.String())
+		}
+	}
+	set := filterwire.Events(p.events.Load())
+	for k := trace.LinkConnect; filterwire.EventName(k) != ""; k++ {
+		if set.Has(k) {
+			events = append(events, filterwire.EventName(k))
+		}
+	}
+	return phases, events
 }
 
 // Of the first allTimed questions each is timed, and later one in timedEvery: to
