@@ -134,6 +134,9 @@ func (c *Channel) Close() { c.conn.Close() }
 // reply unless that is nil. The descriptors of the answer are the caller's to
 // close. A failure that the other side told is a RemoteError.
 func (c *Channel) Call(ctx context.Context, name string, args, reply any, files ...*os.File) ([]*os.File, error) {
+	if name == "" {
+		return nil, errors.New("a call without a name would be a reply")
+	}
 	body, err := json.Marshal(args)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/mailflow/delivery"
+	"github.com/weirmail/weir/internal/privsep"
+)
+
+// asker is an engine that was taken over.
+func asker(t testing.TB) (call func(name string, args any, files ...*os.File) (int, error), dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range map[string]string{"table": "team: :include:" + dir + "/members\n", "members": "alice\n", "members2": "eve\n", "secret": "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := filepath.Join(dir, "weir.conf")
+	text := fmt.Sprintf(`queue path "%[1]s/queue"
+table aliases "file:%[1]s/table"
+table users { "virtual" = "12345:12345:/nonexistent" }
+listen on 127.0.0.1 port 1
+action "a" maildir alias <aliases>
+action "b" maildir userbase <users>
+match for any action "a"
+`, dir)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, snap, err := config.LoadSnapshot(conf, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Parent{
+		log: slog.New(slog.DiscardHandler), id: privsep.Identity{UID: 54321, GID: 54321}, dir: cfg.Queue.Path, launcher: privsep.New(cfg, slog.New(slog.DiscardHandler)),
+		gens: map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
+	}
+	p.inForce = p.add(cfg, snap)
+	a, b, err := privsep.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := privsep.NewChannel(b, p.answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, err := privsep.NewChannel(a, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { asks.Close(); <-answers.Done() })
+	return func(name string, args any, files ...*os.File) (int, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		got, err := asks.Call(ctx, name, args, nil, files...)
+		for _, f := range got {
+			f.Close()
+		}
+		return len(got), err
+	}, dir
+}
+
+// TestParentRefuses: what the configuration does not have, and what is no
+// user's own, an engine does not get.
+func TestParentRefuses(t *testing.T) {
+	call, dir := asker(t)
+	for name, tt := range map[string]struct {
+		call string
+		args any
+		want string
+	}{
+		"file":                 {callOpen, openArgs{dir + "/secret"}, "no table"},
+		"shadow":               {callOpen, openArgs{"/etc/shadow"}, "no table"},
+		"no file":              {callOpen, openArgs{}, "no table"},
+		"around":               {callOpen, openArgs{dir + "/../" + filepath.Base(dir) + "/table"}, "no table"},
+		"longer than included": {callOpen, openArgs{dir + "/members2"}, "no table"},
+		"part of included":     {callOpen, openArgs{dir + "/member"}, "no table"},
+		"root":                 {callWorker, delivery.Account{Name: "root", Home: "/root"}, "no action has: user root"},
+		"root, given":          {callWorker, delivery.Account{Name: "root", Home: "/root", Given: true}, "no action has: user root"},
+		"another's id":         {callWorker, delivery.Account{Name: "daemon", UID: 0, Home: "/usr/sbin"}, "neither the machine nor a userbase"},
+		"another's home":       {callForward, delivery.Account{Name: "daemon", UID: 1, GID: 1, Home: "/root"}, "neither the machine nor a userbase"},
+		"nobody's":             {callForward, delivery.Account{Name: "no-such-user", Home: "/root"}, "neither the machine nor a userbase"},
+		"virtual with root":    {callWorker, delivery.Account{Name: "virtual", Home: "/nonexistent"}, "neither the machine nor a userbase"},
+		"mailbox":              {callMailbox, delivery.Account{Name: "daemon", UID: 54321}, "no action delivers"},
+		"mailbox of a path":    {callMailbox, delivery.Account{Name: "../../etc/passwd", UID: 0}, "no action delivers"},
+		"box":                  {callLock, boxArgs{7}, "not open"},
+		"release":              {callRelease, boxArgs{7}, "not open"},
+		"filter":               {callStart, startArgs{1, "sh"}, "0 descriptors"},
+		"signal":               {callSignal, signalArgs{1, 9}, "no filter process"},
+		"wait":                 {callWait, runArgs{1}, "no filter process"},
+		"listener":             {callBind, bindArgs{1, 99}, "no listener"},
+		"listener below":       {callBind, bindArgs{1, -1}, "no listener"},
+		"configuration":        {callBind, bindArgs{9, 0}, "no configuration"},
+		"use":                  {callUse, useArgs{0}, "no configuration"},
+		"unknown":              {"exec", nil, "unknown call"},
+		"strange":              {callOpen, map[string]string{"File": "x"}, "unknown field"},
+	} {
+		if _, err := call(tt.call, tt.args); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := call(callStart, startArgs{1, "sh"}, null, null, null); err == nil || !strings.Contains(err.Error(), "no filter process") {
+		t.Errorf("a filter that is not there: %v", err)
+	}
+	for _, path := range []string{"/table", "/members"} {
+		if n, err := call(callOpen, openArgs{dir + path}); n != 1 || err != nil {
+			t.Errorf("%s: %d files, %v", path, n, err)
+		}
+	}
+	if n, err := call(callLoad, loadArgs{}); n != 1 || err != nil {
+		t.Errorf("the configuration: %d files, %v", n, err)
+	}
+}
+
+// FuzzParent asks a parent for anything that starts nothing.
+func FuzzParent(f *testing.F) {
+	for _, name := range []string{callOpen, callUser, callForward, callLock, callRelease, callSignal, callUse, callBind, callShow, callCaller} {
+		f.Add(name, []byte(`{"Name":"daemon","Path":"/etc/passwd","ID":1,"PID":1,"Generation":1}`))
+		f.Add(name, []byte(`{}`))
+	}
+	f.Add("", []byte("{}"))
+	call, _ := asker(f)
+	f.Fuzz(func(t *testing.T, name string, args []byte) {
+		if !json.Valid(args) || name == callWorker || name == callMailbox || name == callBind || name == callWait {
+			return
+		}
+		switch n, err := call(name, json.RawMessage(args)); {
+		case errors.Is(err, context.DeadlineExceeded):
+			t.Errorf("%q is not answered", name)
+		case err == nil && n > 2:
+			t.Errorf("%s gave %d descriptors", name, n)
+		}
+	})
+}
