@@ -86,7 +86,7 @@ func readStat(pid int) (stat, error) {
 func parseStat(pid int, text []byte) (stat, error) {
 	i := bytes.LastIndexByte(text, ')')
 	fields := bytes.Fields(text[i+1:])
-	if i < 0 || len(fields) < 4 || len(fields[0]) != 1 {
+	if i < 0 || len(fields) < 4 || len(fields[0]) != 1 || fields[0][0] < 'A' {
 		return stat{}, errNoStat
 	}
 	st := stat{pid: pid, state: fields[0][0]}

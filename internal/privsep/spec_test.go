@@ -114,7 +114,7 @@ func TestStat(t *testing.T) {
 	if err != nil || st != (stat{12, 1, 13, 14, 'S'}) {
 		t.Errorf("%+v, %v", st, err)
 	}
-	for _, text := range []string{"", "12", "12 (sh) S 1 2", "12 (sh) S 1 2 x", "12 (sh) SS 1 2 3"} {
+	for _, text := range []string{"", "12", "12 (sh) S 1 2", "12 (sh) S 1 2 x", "12 (sh) SS 1 2 3", "12 (sh) \x00 1 2 3"} {
 		if _, err := parseStat(12, []byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}
