@@ -131,13 +131,13 @@ func TestDataReaderEndOfStream(t *testing.T) {
 // An idle DATA holds no buffer either.
 func TestDataReaderWaitsWithoutBuffer(t *testing.T) {
 	in := strings.Repeat("line\r\n", 5000) + ".\r\n"
-	r := NewReader(sized(in, 6000))
-	r.WaitReadable = func() error {
-		if r.buf != nil {
+	var r *Reader
+	r = NewReader(waiting{sized(in, 6000), func() error {
+		if r.buf != nil && r.Buffered() == 0 {
 			t.Error("waits with a buffer")
 		}
 		return nil
-	}
+	}})
 	if got, err := drain(t, NewDataReader(r)); err != nil || len(got) != 25000 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}

@@ -32,20 +32,27 @@ var (
 // (DataReader) and counted chunks (ChunkReader). CR LF alone ends a line: RFC
 // 5321 s2.3.8.
 //
-// It borrows its buffers from a pool and holds none while everything read has
-// been consumed and WaitReadable waits. A Reader is for one goroutine.
+// It borrows its buffers from a pool. Over a Socket it holds none while that
+// waits and everything read has been consumed. A Reader is for one goroutine.
 type Reader struct {
-	// WaitReadable, if set, blocks until the stream has bytes to read or has
-	// ended; the Reader calls it before it takes a buffer. An error ends the
-	// reading as one of the stream would. It may return early.
-	WaitReadable func() error
+	src    io.Reader
+	socket Socket // src, if it is one
+	buf    []byte // borrowed, nil if none
+	pos    int    // buf[pos:end] is read and not consumed
+	end    int
+	data   bool  // what is being read is a message, not a command
+	large  bool  // borrow large buffers: data comes in large pieces
+	err    error // of the stream, given once the buffer is empty
+}
 
-	src   io.Reader
-	buf   []byte // borrowed, nil if none
-	pos   int    // buf[pos:end] is read and not consumed
-	end   int
-	large bool  // borrow large buffers: data comes in large pieces
-	err   error // of the stream, given once the buffer is empty
+// A Socket is a stream that can wait without a buffer: most sessions of a busy
+// server wait, and their buffers would be most of its memory.
+type Socket interface {
+	io.Reader
+	// ReadTo reads once into r.Room() and gives how many bytes that were, as
+	// Read does. Before it waits for the peer it calls r.Park; then what Room
+	// gave is not its own any more.
+	ReadTo(r *Reader) (int, error)
 }
 
 var (
@@ -53,8 +60,12 @@ var (
 	largePool = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 )
 
-// NewReader gives a Reader over r.
-func NewReader(r io.Reader) *Reader { return &Reader{src: r} }
+// NewReader gives a Reader over src.
+func NewReader(src io.Reader) *Reader {
+	r := new(Reader)
+	r.Reset(src)
+	return r
+}
 
 // Reset makes the Reader read from src, as after STARTTLS. What was buffered
 // is dropped (RFC 3207 s4.2: nothing read in the clear may count afterwards).
@@ -62,6 +73,7 @@ func (r *Reader) Reset(src io.Reader) {
 	r.pos, r.end = 0, 0
 	r.Idle()
 	r.src, r.err, r.large = src, nil, false
+	r.socket, _ = src.(Socket)
 }
 
 // Buffered gives the number of bytes that are read and not consumed.
@@ -82,6 +94,29 @@ func (r *Reader) Idle() {
 	}
 	putBuffer(r.buf)
 	r.buf, r.pos, r.end = nil, 0, 0
+}
+
+// Room gives where a Socket reads to. It is not empty.
+func (r *Reader) Room() []byte {
+	if r.end == len(r.buf) || r.buf == nil || r.data && r.large && len(r.buf) == smallBuffer {
+		_ = r.makeRoom(r.data) // was there, or Park has left some
+	}
+	return r.buf[r.end:]
+}
+
+// Park gives up what memory can be spared while a Socket waits: all of it, or
+// all but the beginning of a line.
+func (r *Reader) Park() {
+	rest := r.buf[r.pos:r.end]
+	switch {
+	case len(rest) == 0:
+		r.Idle()
+	case len(r.buf) == largeBuffer && len(rest) < smallBuffer/2:
+		small := getBuffer(smallBuffer)
+		n := copy(small, rest)
+		putBuffer(r.buf)
+		r.buf, r.pos, r.end = small, 0, n
+	}
 }
 
 // ReadLine gives the next command line without its CR LF, valid until the
@@ -172,11 +207,12 @@ func (r *Reader) fill(data bool) error {
 	if r.err != nil {
 		return inReply(r.err, r.pos != r.end)
 	}
+	r.data = data
 	if err := r.makeRoom(data); err != nil {
 		return err
 	}
 	for range maxEmptyReads {
-		n, err := r.src.Read(r.buf[r.end:])
+		n, err := r.read()
 		r.end += n
 		r.large = data && (r.end == len(r.buf) || n >= smallBuffer)
 		if err != nil {
@@ -192,6 +228,13 @@ func (r *Reader) fill(data bool) error {
 	return io.ErrNoProgress
 }
 
+func (r *Reader) read() (int, error) {
+	if r.socket != nil {
+		return r.socket.ReadTo(r)
+	}
+	return r.src.Read(r.buf[r.end:])
+}
+
 // maxEmptyReads is how often a stream may give neither bytes nor an error.
 const maxEmptyReads = 100
 
@@ -199,16 +242,10 @@ const maxEmptyReads = 100
 func (r *Reader) makeRoom(data bool) error {
 	if r.pos == r.end {
 		r.pos, r.end = 0, 0
-		if r.WaitReadable != nil || len(r.buf) != r.wanted(data) {
+		if len(r.buf) != r.wanted(data) {
 			r.Idle()
 		}
 		if r.buf == nil {
-			if r.WaitReadable != nil {
-				if err := r.WaitReadable(); err != nil {
-					r.err = err
-					return err
-				}
-			}
 			r.buf = getBuffer(r.wanted(data))
 		}
 		return nil

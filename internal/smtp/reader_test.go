@@ -93,17 +93,31 @@ func TestReaderLookAhead(t *testing.T) {
 	}
 }
 
+// waiting is a Socket that waits before each read.
+type waiting struct {
+	io.Reader
+	wait func() error
+}
+
+func (w waiting) ReadTo(r *Reader) (int, error) {
+	r.Park()
+	if err := w.wait(); err != nil {
+		return 0, err
+	}
+	return w.Read(r.Room())
+}
+
 // While the Reader waits for its client it holds no buffer.
 func TestReaderWaitsWithoutBuffer(t *testing.T) {
-	r := NewReader(sized("A\r\nB\r\n", 3))
 	waited := 0
-	r.WaitReadable = func() error {
+	var r *Reader
+	r = NewReader(waiting{sized("A\r\nB\r\n", 3), func() error {
 		waited++
 		if r.buf != nil {
 			t.Error("waits with a buffer")
 		}
 		return nil
-	}
+	}})
 	for _, want := range []string{"A", "B"} {
 		if line, err := r.ReadLine(10); err != nil || string(line) != want {
 			t.Fatalf("%q, %v", line, err)
@@ -117,13 +131,43 @@ func TestReaderWaitsWithoutBuffer(t *testing.T) {
 		t.Error("Idle kept an empty buffer")
 	}
 	gone := errors.New("gone")
-	r.WaitReadable = func() error { return gone }
+	r = NewReader(waiting{nil, func() error { return gone }})
 	for range 2 {
 		if _, err := r.ReadLine(10); !errors.Is(err, gone) {
-			t.Errorf("WaitReadable failed: %v", err)
+			t.Errorf("the wait failed: %v", err)
 		}
 	}
 }
+
+// A Reader that waits in the middle of a line keeps that and little more.
+func TestReaderParksLine(t *testing.T) {
+	for _, n := range []int{1, smallBuffer/2 - 1, smallBuffer / 2, smallBuffer, MaxDataLine - 3} {
+		in := strings.Repeat("line\r\n", 2000) + strings.Repeat("x", n) // begins what is cut
+		cut := len(in)
+		in += "\r\n.\r\n"
+		var r *Reader
+		src := strings.NewReader(in)
+		r = NewReader(waiting{readerFunc(func(p []byte) (int, error) {
+			if at := len(in) - src.Len(); at < cut {
+				p = p[:min(len(p), cut-at)]
+			}
+			return src.Read(p)
+		}), func() error {
+			if rest := r.Buffered(); rest < smallBuffer/2 && len(r.buf) > smallBuffer {
+				t.Errorf("waits for the rest of %d bytes with a buffer of %d", rest, len(r.buf))
+			}
+			return nil
+		}})
+		got, err := drain(t, NewDataReader(r))
+		if want := strings.ReplaceAll(in[:len(in)-3], "\r\n", "\n"); err != nil || string(got) != want {
+			t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestReaderIdleKeepsInput(t *testing.T) {
 	r := NewReader(strings.NewReader("A\r\nB\r\n"))
@@ -202,8 +246,7 @@ func (nothingReader) Read([]byte) (int, error) { return 0, nil }
 func TestReadLineDoesNotAllocate(t *testing.T) {
 	in := bytes.Repeat([]byte("NOOP and more\r\n"), 2000)
 	src := bytes.NewReader(in)
-	r := NewReader(src)
-	r.WaitReadable = func() error { return nil }
+	r := NewReader(waiting{src, func() error { return nil }})
 	if _, err := r.ReadLine(100); err != nil {
 		t.Fatal(err)
 	}

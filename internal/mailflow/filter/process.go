@@ -33,6 +33,8 @@ type process struct {
 	over      chan struct{} // closed by fail
 	ended     atomic.Bool   // over is closed
 
+	asking atomic.Int32 // sessions that wait for an answer
+
 	exited chan struct{} // closed when the program has ended
 	status string        // how; set before exited is closed
 
@@ -269,7 +271,9 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	st.token, st.phase, st.err = ask.token, ask.phase, nil
 	st.mu.Unlock()
 	limit := st.w.proc.policy.timeout
-	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done}); err != nil {
+	crowd := ask.p.asking.Add(1) > 1
+	defer ask.p.asking.Add(-1)
+	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done, crowd: crowd}); err != nil {
 		if errors.Is(err, errGone) { // whoever closed the pipe says why, or the client has left
 			select {
 			case <-ask.p.over:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"syscall"
 
 	"github.com/weirmail/weir/internal/filterwire"
 )
@@ -17,6 +18,10 @@ type reader struct {
 	p    *process
 	line filterwire.Line
 
+	buf   []byte
+	have  int   // bytes of buf that were read and not handled
+	fault error // why the reading ended
+
 	// Lines of a message come in runs: head is what the last one began with,
 	// up to its text, and cur its stream, locked while the run lasts.
 	head []byte
@@ -25,28 +30,63 @@ type reader struct {
 }
 
 // run reads until the pipe ends or a line is wrong.
+//
+// It stays within one RawConn.Read: a read that did not fill the buffer has
+// emptied the pipe, and the poller tells of whatever comes after it. To try
+// again first, as File.Read does, would be a system call in vain for each batch
+// of answers: a tenth of what a question costs.
 func (r *reader) run() {
-	buf := make([]byte, readBuffer)
-	have := 0
-	for {
-		n, err := r.p.stdout.Read(buf[have:])
-		have += n
-		used, fault := r.lines(buf[:have])
-		r.release()
-		rest := buf[used:have]
-		switch {
-		case fault != nil:
-			r.p.fail(fault)
-			return
-		case len(rest) > filterwire.MaxLine:
-			r.p.fail(filterwire.NewProtocolError(rest, tooLong))
-			return
-		case err != nil:
-			r.p.fail(atEnd(rest, err))
-			return
-		}
-		have = copy(buf, rest)
+	r.buf = make([]byte, readBuffer)
+	raw, err := r.p.stdout.SyscallConn()
+	if err == nil {
+		err = raw.Read(r.drain)
 	}
+	if r.fault == nil {
+		r.fault = err // closed by us
+	}
+	r.p.fail(r.fault)
+}
+
+// drain reads what there is and handles it. It reports true when there is
+// nothing more to come, or the filter has failed.
+func (r *reader) drain(fd uintptr) bool {
+	for {
+		room := len(r.buf) - r.have
+		n, err := syscall.Read(int(fd), r.buf[r.have:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false
+		case n <= 0 && err == nil:
+			err = io.EOF
+		}
+		r.have += max(n, 0)
+		if r.fault = r.take(err); r.fault != nil {
+			return true
+		}
+		if n < room {
+			return false
+		}
+	}
+}
+
+// take handles the whole lines of the buffer and keeps the rest. err is that of
+// the read.
+func (r *reader) take(err error) error {
+	used, fault := r.lines(r.buf[:r.have])
+	r.release()
+	rest := r.buf[used:r.have]
+	switch {
+	case fault != nil:
+		return fault
+	case len(rest) > filterwire.MaxLine:
+		return filterwire.NewProtocolError(rest, tooLong)
+	case err != nil:
+		return atEnd(rest, err)
+	}
+	r.have = copy(r.buf, rest)
+	return nil
 }
 
 // tooLong is what is expected in place of a line over filterwire.MaxLine.

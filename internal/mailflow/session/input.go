@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -17,30 +18,33 @@ var errIdle = errors.New("client was silent for too long")
 // input is the reading half of a connection. While it waits for a command it
 // holds no buffer: most sessions of a busy server are waiting.
 type input struct {
-	conn   net.Conn        // as accepted, or its TLS
-	raw    syscall.RawConn // of the accepted connection; nil under TLS
-	reader *smtp.Reader
+	conn    net.Conn        // as accepted, or its TLS
+	raw     syscall.RawConn // of the accepted connection; nil under TLS
+	secured bool            // conn is TLS
+	reader  *smtp.Reader
 
 	// A read ends at deadline, that of a command line as a whole
 	// (RFC 5321 s4.5.3.2.7). Within a message each read has its own of
-	// perRead (RFC 5321 s4.5.3.2.5).
-	deadline time.Time
-	perRead  time.Duration
+	// perRead (RFC 5321 s4.5.3.2.5). The connection was told armed.
+	deadline, armed time.Time
+	perRead         time.Duration
 	// expired is asked when a deadline made a read return, which Interrupt
 	// does too; nil goes on reading.
 	expired func() error
-	ready   func(fd uintptr) bool // readable, made once
+
+	try func(fd uintptr) bool // tryRead, made once
+	n   int                   // what it read
+	err error
+	one [1]byte
 }
 
 func newInput(conn net.Conn, expired func() error) *input {
-	in := &input{conn: conn, expired: expired, ready: readable}
+	in := &input{conn: conn, expired: expired}
+	in.try = in.tryRead
 	if sc, ok := conn.(syscall.Conn); ok {
 		in.raw, _ = sc.SyscallConn()
 	}
 	in.reader = smtp.NewReader(in)
-	if in.raw != nil {
-		in.reader.WaitReadable = in.wait
-	}
 	return in
 }
 
@@ -56,16 +60,50 @@ func (in *input) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// wait returns when the connection has something to read, or has failed.
-func (in *input) wait() error {
+// ReadTo is Read for a smtp.Reader, whose buffer it gives back while it waits.
+func (in *input) ReadTo(r *smtp.Reader) (int, error) {
+	switch {
+	case in.raw != nil:
+		return in.readRaw()
+	case in.secured && in.perRead == 0 && r.Buffered() == 0:
+		// TLS takes a buffer before it waits. One byte is buffer enough; the
+		// rest of the record is there when the next read wants it.
+		r.Park()
+		n, err := in.Read(in.one[:])
+		return copy(r.Room(), in.one[:n]), err
+	}
+	return in.Read(r.Room())
+}
+
+func (in *input) readRaw() (int, error) {
 	if in.perRead != 0 {
-		return nil
+		in.arm(time.Now().Add(in.perRead))
 	}
-	err := in.retry(func() error { return in.raw.Read(in.ready) })
-	if errors.Is(err, errIdle) || errors.Is(err, errStopped) {
-		return err
+	in.n, in.err = 0, nil
+	if err := in.retry(func() error { return in.raw.Read(in.try) }); err != nil {
+		return 0, err
 	}
-	return nil // Read finds out what it is
+	return in.n, in.err
+}
+
+// tryRead reads what the socket has, if there is something.
+func (in *input) tryRead(fd uintptr) bool {
+	for {
+		n, err := syscall.Read(int(fd), in.reader.Room())
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			in.reader.Park()
+			return false
+		case err != nil:
+			in.err = os.NewSyscallError("read", err)
+		case n == 0:
+			in.err = io.EOF
+		}
+		in.n = max(n, 0)
+		return true
+	}
 }
 
 // retry repeats an operation that a deadline ended for as long as expired
@@ -79,36 +117,30 @@ func (in *input) retry(op func() error) error {
 		if err := in.expired(); err != nil {
 			return err
 		}
+		in.armed = in.deadline
 		in.conn.SetReadDeadline(in.deadline)
 	}
 }
 
+// armSlack is how much later a deadline may get before the connection is told:
+// to tell it for each command would be felt. A read that ends before its
+// deadline is tried again.
+const armSlack = time.Second
+
 // arm sets the deadline of the reads that follow.
 func (in *input) arm(deadline time.Time) {
 	in.deadline = deadline
-	in.conn.SetReadDeadline(deadline)
-}
-
-// readable reports whether a socket has something for us, without taking it.
-func readable(fd uintptr) bool {
-	var b [1]byte
-	for {
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		switch err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			return false
-		}
-		return true
+	if d := deadline.Sub(in.armed); d < 0 || d > armSlack {
+		in.armed = deadline
+		in.conn.SetReadDeadline(deadline)
 	}
 }
 
 // secure goes on with the connection's TLS. Nothing read in the clear is left
 // by then; startTLS sees to it.
 func (in *input) secure(conn *tls.Conn) {
-	in.conn, in.raw = conn, nil
-	in.reader.WaitReadable = nil
+	in.conn, in.raw, in.secured = conn, nil, true
+	in.armed = time.Time{} // the handshake had a deadline of its own
 	in.reader.Reset(in)
 }
 

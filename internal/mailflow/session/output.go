@@ -3,6 +3,7 @@ package session
 import (
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/weirmail/weir/internal/smtp"
@@ -12,36 +13,56 @@ import (
 // has more commands waiting: it bounds memory, not the replies.
 const outputLimit = 4 << 10
 
-// writeTimeout is how long a client may leave a reply unread.
-const writeTimeout = 5 * time.Minute
+// writeTimeout is how long a client may leave a reply unread, or up to
+// writeSlack longer: to set the deadline anew for each reply would be felt.
+const (
+	writeTimeout = 5 * time.Minute
+	writeSlack   = 10 * time.Second
+)
 
 // replyWriter gathers replies so that those of pipelined commands leave in one
 // write (RFC 2920 s3.2). It keeps the first error; nothing is written after it.
 type replyWriter struct {
-	w   io.Writer
-	buf []byte
-	err error
+	w     io.Writer
+	buf   *[]byte // borrowed, nil if there is nothing to write
+	err   error
+	armed time.Time // deadline of writes
 }
 
+// replyBuffers are shared by all sessions: one that waits has none.
+var replyBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 func (o *replyWriter) add(s *Session, r smtp.Reply) {
-	o.buf = r.AppendWire(o.buf)
-	if len(o.buf) >= outputLimit {
+	if o.buf == nil {
+		o.buf = replyBuffers.Get().(*[]byte)
+	}
+	*o.buf = r.AppendWire(*o.buf)
+	if len(*o.buf) >= outputLimit {
 		o.flush(s)
 	}
 }
 
 // flush writes what was gathered and lets go of the memory.
 func (o *replyWriter) flush(s *Session) {
-	if len(o.buf) == 0 {
+	if o.buf == nil {
 		return
 	}
 	if o.err == nil {
-		s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		_, o.err = o.w.Write(o.buf)
+		o.arm(s)
+		_, o.err = o.w.Write(*o.buf)
 	}
-	o.buf = o.buf[:0]
-	if cap(o.buf) > outputLimit {
-		o.buf = nil
+	if cap(*o.buf) <= 2*outputLimit {
+		*o.buf = (*o.buf)[:0]
+		replyBuffers.Put(o.buf)
+	}
+	o.buf = nil
+}
+
+// arm gives the client at least writeTimeout for what is about to be written.
+func (o *replyWriter) arm(s *Session) {
+	if now := time.Now(); o.armed.Sub(now) < writeTimeout {
+		o.armed = now.Add(writeTimeout + writeSlack)
+		s.conn.SetWriteDeadline(o.armed)
 	}
 }
 

@@ -112,8 +112,6 @@ func New(conn net.Conn, opt *Options, peer Peer) *Session {
 	s := &Session{opt: opt, conn: conn, id: newID(), name: opt.Hostname}
 	s.in = newInput(conn, s.expired)
 	if opt.BareLF {
-		// What was expanded waits in memory, not in the socket.
-		s.in.reader.WaitReadable = nil
 		s.typed = &typedLines{src: s.in}
 		s.in.reader.Reset(s.typed)
 	}
