@@ -138,7 +138,13 @@ func open(h *Host) *Session {
 	return h.Chain("all").Open(lastID|0xabcd<<48, &routing.Facts{})
 }
 
+// told tells an event, and lets it go as a session does that waits for its client.
 func (s *Session) told(k trace.Kind, set func(*trace.Event)) {
+	s.gathered(k, set)
+	s.Flush()
+}
+
+func (s *Session) gathered(k trace.Kind, set func(*trace.Event)) {
 	e := trace.Event{Kind: k, Time: time.Unix(1795344927, 414189000), Session: s.id}
 	if set != nil {
 		set(&e)

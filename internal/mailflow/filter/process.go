@@ -154,6 +154,7 @@ type seat struct {
 	w *worker
 
 	p      *process    // that has heard of the session; may be over
+	told   *[]byte     // reports for p that leave with the next write, nil if there are none
 	tx     *process    // that was there when the transaction began
 	stuck  atomic.Bool // does not read or answer: not spoken to again in this session
 	failed *Fault      // by which it failed the transaction under way

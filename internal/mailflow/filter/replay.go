@@ -55,6 +55,7 @@ func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
 		return p, nil
 	}
 	if st.p != nil {
+		s.flush(st)
 		st.p.remove(s.id)
 		st.p = nil
 	}

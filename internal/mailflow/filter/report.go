@@ -7,10 +7,13 @@ import (
 	"github.com/weirmail/weir/internal/trace"
 )
 
-// Event tells e to the filters of the chain that registered it. It blocks
-// only while a filter's pipe is full, and no longer than the filter's time
-// limit: then the filter hears no more of this session. Nothing is told after
-// link-disconnect. It does not keep e.
+// Event tells e to the filters of the chain that registered it. What it tells
+// leaves with the next question or lines to that filter, or with Flush: a
+// command makes four reports and more, and each would be a write.
+//
+// It blocks only while a filter's pipe is full, and no longer than the filter's
+// time limit: then the filter hears no more of this session. Nothing is told
+// after link-disconnect. It does not keep e.
 func (s *Session) Event(e *trace.Event) {
 	if filterwire.EventName(e.Kind) == "" || s.ended {
 		return
@@ -57,7 +60,7 @@ func (s *Session) tell(e *trace.Event) {
 			*b = getBuffer()
 			**b = s.appendReport(**b, form, e)
 		}
-		s.put(st, p, **b)
+		s.gather(st, **b)
 	}
 	for _, b := range lines {
 		putBuffer(b)
@@ -74,6 +77,40 @@ func (s *Session) appendReport(b []byte, form int, e *trace.Event) []byte {
 		return filterwire.AppendReport(b, filterwire.Protocol(form), e)
 	}
 	return filterwire.AppendFinalAddress(b, e)
+}
+
+// gatherMax bounds the reports that wait for the next write to a filter, in
+// bytes.
+const gatherMax = 4 << 10
+
+// gather keeps reports for the next write to the process of st.
+func (s *Session) gather(st *seat, lines []byte) {
+	if st.told == nil {
+		st.told = getBuffer()
+	}
+	*st.told = append(*st.told, lines...)
+	if len(*st.told) > gatherMax {
+		s.flush(st)
+	}
+}
+
+// Flush lets go what Event has told. It is called before the session waits for
+// its client.
+func (s *Session) Flush() {
+	for i := range s.seats {
+		s.flush(&s.seats[i])
+	}
+}
+
+func (s *Session) flush(st *seat) {
+	if st.told == nil {
+		return
+	}
+	if st.p != nil && !st.stuck.Load() {
+		s.put(st, st.p, *st.told)
+	}
+	putBuffer(st.told)
+	st.told = nil
 }
 
 // put writes reports to a process. One that does not take them in time is

@@ -177,7 +177,10 @@ func (s *Session) question(ctx context.Context, l *link, phase filterwire.Phase,
 	if phase == filterwire.Commit && s.size >= 0 && p.size.Load() {
 		arg = strconv.FormatInt(s.size, 10)
 	}
-	buf := getBuffer()
+	buf := st.told // leaves with the question
+	if st.told = nil; buf == nil {
+		buf = getBuffer()
+	}
 	defer putBuffer(buf)
 	q := question{p: p, token: p.token(false), phase: phase, done: ctx.Done()}
 	*buf = filterwire.AppendRequest(*buf, l.proc.protocol, time.Now(), phase, s.id, q.token, arg)
@@ -286,6 +289,7 @@ func (s *Session) Message(ctx context.Context, out io.Writer) *Message {
 	if links == nil {
 		return nil
 	}
+	s.Flush() // lines of a message come from several goroutines
 	s.message = s.newMessage(ctx, links, out)
 	return s.message
 }
@@ -297,6 +301,7 @@ func (s *Session) Close() {
 		s.message.Abort()
 	}
 	s.flushReports()
+	s.Flush()
 	s.ended = true
 	s.resetTx()
 	for i := range s.seats {

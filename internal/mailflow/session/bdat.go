@@ -30,7 +30,6 @@ func (s *Session) proceedBdat(req *request) smtp.Reply {
 		}
 		return s.skip(size, r)
 	}
-	s.out.flush(s)
 	s.readingMessage(true)
 	defer s.readingMessage(false)
 	m := s.tx.message
@@ -100,7 +99,6 @@ func (s *Session) skip(size int64, r smtp.Reply) smtp.Reply {
 	if size > maxSkip {
 		return replyBdatTooBigToSkip
 	}
-	s.out.flush(s)
 	s.readingMessage(true)
 	defer s.readingMessage(false)
 	if err := s.in.reader.Discard(size); err != nil {

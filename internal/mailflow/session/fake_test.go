@@ -139,6 +139,8 @@ func (f *fakeFilters) Ask(ctx context.Context, p filterwire.Phase, arg string) f
 	return filter.Verdict{Decision: filterwire.Proceed}
 }
 
+func (f *fakeFilters) Flush() {}
+
 func (f *fakeFilters) SetMessageSize(n int64) { f.asked = append(f.asked, fmt.Sprintf("size(%d)", n)) }
 func (f *fakeFilters) Close()                 { f.closed++ }
 

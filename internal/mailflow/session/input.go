@@ -164,7 +164,7 @@ func (s *Session) readCommand() ([]byte, error) { return s.readLine(smtp.MaxComm
 // readLine reads one line. The client has Limits.Timeout for all of it.
 func (s *Session) readLine(max int) ([]byte, error) {
 	if !s.in.reader.HasLine() {
-		s.out.flush(s)
+		s.flush()
 	}
 	if s.out.err != nil {
 		return nil, s.out.err
@@ -176,6 +176,15 @@ func (s *Session) readLine(max int) ([]byte, error) {
 	return s.in.reader.ReadLine(max)
 }
 
+// flush lets go everything that is to be known while the session waits for its
+// client: replies, and reports to filters.
+func (s *Session) flush() {
+	s.out.flush(s)
+	if s.filters != nil {
+		s.filters.Flush()
+	}
+}
+
 // dataTimeout bounds the silence of a client within a message
 // (RFC 5321 s4.5.3.2.5: 3 minutes), or the session's if that is shorter.
 const dataTimeout = 3 * time.Minute
@@ -184,6 +193,7 @@ const dataTimeout = 3 * time.Minute
 func (s *Session) readingMessage(on bool) {
 	s.in.perRead = 0
 	if on {
+		s.flush()
 		s.in.perRead = min(dataTimeout, s.opt.Limits.Timeout)
 		s.in.arm(time.Now().Add(s.in.perRead))
 	}

@@ -20,6 +20,9 @@ type OpenFilters func(id mail.SessionID, f *routing.Facts) Filters
 type Filters interface {
 	trace.Sink // reports
 
+	// Flush lets go the reports that still wait for something to leave with.
+	Flush()
+
 	// Ask gives the chain's verdict on one question. It returns when ctx ends.
 	Ask(ctx context.Context, phase filterwire.Phase, arg string) filter.Verdict
 

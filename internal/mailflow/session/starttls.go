@@ -52,7 +52,7 @@ func (s *Session) startTLS() {
 
 // handshake wraps the connection; false if that failed.
 func (s *Session) handshake() bool {
-	s.out.flush(s)
+	s.flush()
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
 	defer cancel()
 	conn := tls.Server(s.conn, s.opt.TLSConfig)
