@@ -58,6 +58,8 @@ type Options struct {
 type Host struct {
 	opt Options
 
+	shelfs budget // of messages that filters have written
+
 	hurry     chan struct{} // closed when Stop's time is up
 	hurryOnce sync.Once
 
@@ -72,6 +74,7 @@ type Host struct {
 // configuration that was not checked.
 func New(cfg *config.Config, opt Options) (*Host, error) {
 	h := &Host{opt: opt.withDefaults(), live: make(map[*proc]struct{}), hurry: make(chan struct{})}
+	h.shelfs.give(spoolShelfs)
 	var err error
 	h.set, err = h.Prepare(cfg, nil)
 	if err != nil {

@@ -85,9 +85,9 @@ func (s *Session) newStream(ctx context.Context, m *Message, l *link) (*stream, 
 		return nil, s.fault(ctx, l, filterwire.DataLine, err)
 	}
 	limit := s.chain.set.maxMessage
-	x := &stream{m: m, link: l, seat: st, p: p, token: p.token(true), out: newSpool(limit), skip: make(chan struct{})}
+	x := &stream{m: m, link: l, seat: st, p: p, token: p.token(true), out: newSpool(limit, &s.chain.h.shelfs), skip: make(chan struct{})}
 	if l.proc.policy.passesOver(filterwire.DataLine) {
-		x.keep = newSpool(limit)
+		x.keep = newSpool(limit, &s.chain.h.shelfs)
 	}
 	x.prefix = filterwire.AppendDataPrefix(nil, l.proc.protocol, time.Now(), s.id, x.token)
 	return x, Verdict{}

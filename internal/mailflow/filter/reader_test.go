@@ -34,7 +34,7 @@ func loneProcess() (*process, *seat, *stream) {
 	p.seats[1] = st
 	st.token = p.token(false)
 	st.phase = filterwire.MailFrom
-	x := &stream{m: &Message{s: s, quit: make(chan struct{})}, link: &link{name: "a", proc: w.proc}, seat: st, p: p, token: p.token(true), out: newSpool(1 << 20), skip: make(chan struct{})}
+	x := &stream{m: &Message{s: s, quit: make(chan struct{})}, link: &link{name: "a", proc: w.proc}, seat: st, p: p, token: p.token(true), out: newSpool(1<<20, &h.shelfs), skip: make(chan struct{})}
 	st.streams = []*stream{x}
 	return p, st, x
 }
@@ -85,7 +85,9 @@ func FuzzReader(f *testing.F) {
 func TestSpool(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		s := newSpool(1 << 30)
+		var left budget
+		left.give(int(seed % 5)) // 0 to 4 blocks on the shelf, then the file
+		s := newSpool(1<<30, &left)
 		var want, got bytes.Buffer
 		var buf *[]byte
 		line := make([]byte, 200<<10)
@@ -128,6 +130,9 @@ func TestSpool(t *testing.T) {
 			t.Errorf("seed %d: %d bytes, want %d", seed, got.Len(), want.Len())
 		}
 		s.close()
+		if n := left.left.Load(); n != int32(seed%5) {
+			t.Errorf("seed %d: %d blocks of the budget are back", seed, n)
+		}
 	}
 }
 

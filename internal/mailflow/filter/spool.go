@@ -4,21 +4,44 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
-// spoolMemory is how many bytes of a message that a filter has written wait in
-// memory for the next stage; what is beyond goes to a file.
-const spoolMemory = 64 << 10
+// What waits in memory of messages that filters have written, for the next
+// stage; what is beyond goes to a file. A filter writes in runs of more than one
+// block, and through a file each byte would be copied twice more: a tenth of
+// what a large message costs.
+const (
+	spoolMemory = 64 << 10 // bytes of a block
+	spoolShelf  = 16       // whole blocks of one message, besides the last
+	spoolShelfs = 512      // and of all messages of a Host
+)
+
+// budget is what is left of spoolShelfs.
+type budget struct{ left atomic.Int32 }
+
+// take takes one block of it; false if there is none.
+func (b *budget) take() bool {
+	if b.left.Add(-1) >= 0 {
+		return true
+	}
+	b.give(1)
+	return false
+}
+
+func (b *budget) give(n int) { b.left.Add(int32(n)) }
 
 // spool holds what one filter has written of one message, or was sent, until
 // it is moved on. One goroutine adds to it and never blocks on who takes; one takes. The
-// order is: what taker holds, file, mem.
+// order is: what taker holds, shelf, file, mem.
 type spool struct {
-	limit int64         // most bytes of the message
-	ready chan struct{} // something is there to take
+	limit  int64         // most bytes of the message
+	budget *budget       // that shelf is part of
+	ready  chan struct{} // something is there to take
 
 	mu     sync.Mutex
-	mem    *[]byte  // nil until the first line
+	mem    *[]byte // nil until the first line
+	shelf  []*[]byte
 	file   *os.File // unlinked
 	rd     int64    // where the first of blocks begins in file
 	blocks []int    // sizes of what was spilled and not taken; whole lines each
@@ -30,8 +53,8 @@ type spool struct {
 	err    error    // why the rest is missing
 }
 
-func newSpool(limit int64) *spool {
-	return &spool{limit: limit, ready: make(chan struct{}, 1)}
+func newSpool(limit int64, b *budget) *spool {
+	return &spool{limit: limit, budget: b, ready: make(chan struct{}, 1)}
 }
 
 // add appends one line and its LF; mu is held. After end it does nothing.
@@ -87,10 +110,20 @@ func (s *spool) room(n int) bool {
 		s.mem = getBuffer()
 	}
 	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
-		s.err = s.spill()
+		s.err = s.putBy()
 		s.shut = s.err != nil
 	}
 	return s.err == nil
+}
+
+// putBy makes mem empty, without losing what is in it; mu is held.
+func (s *spool) putBy() error {
+	if len(s.blocks) > 0 || len(s.shelf) >= spoolShelf || !s.budget.take() {
+		return s.spill()
+	}
+	s.shelf = append(s.shelf, s.mem)
+	s.mem = getBuffer()
+	return nil
 }
 
 // spill moves mem behind what the file holds; mu is held.
@@ -133,13 +166,18 @@ func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
 	switch {
 	case s.err != nil:
 		return buf, false, s.err
+	case len(s.shelf) > 0:
+		putBuffer(buf)
+		buf = s.shelf[0]
+		s.shelf = slices.Delete(s.shelf, 0, 1)
+		s.budget.give(1)
 	case len(s.blocks) > 0:
 		err = s.takeFile(buf)
 	case s.mem != nil:
 		buf, s.mem = s.mem, buf
 		*s.mem = (*s.mem)[:0]
 	}
-	return buf, s.ended && len(s.blocks) == 0 && (s.mem == nil || len(*s.mem) == 0), err
+	return buf, s.ended && len(s.shelf)+len(s.blocks) == 0 && (s.mem == nil || len(*s.mem) == 0), err
 }
 
 // takeFile moves the next block of the file into buf; mu is held, but not
@@ -165,6 +203,11 @@ func (s *spool) close() {
 	s.closed, s.shut = true, true
 	putBuffer(s.mem)
 	s.mem = nil
+	for _, b := range s.shelf {
+		putBuffer(b)
+	}
+	s.budget.give(len(s.shelf))
+	s.shelf = nil
 	if s.file != nil {
 		s.file.Close()
 		s.file = nil
