@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 	c := mustLoad(t, "")
 	want := SMTP{
 		MaxMails: 100, MaxRcpt: 1000, MaxMessageSize: 35 << 20, SubAddrDelim: '+',
-		MaxErrors: 50, MaxSessions: 10000, MaxSessionsPerSource: 200, Timeout: 5 * time.Minute,
+		MaxErrors: 50, MaxSessions: 10000, MaxSessionsPerSource: 200, FreeLoopback: true, Timeout: 5 * time.Minute,
 	}
 	if c.SMTP != want {
 		t.Errorf("SMTP = %+v\nwant %+v", c.SMTP, want)
@@ -113,6 +113,8 @@ func TestSettings(t *testing.T) {
 		{`smtp limit max-rcpt 3 max-mails 2`, func(c *Config) any { return [2]int{c.SMTP.MaxRcpt, c.SMTP.MaxMails} }, [2]int{3, 2}},
 		{`smtp limit max-errors 1 max-sessions 2 max-sessions-per-source 2147483647`,
 			func(c *Config) any { return [3]int{c.SMTP.MaxErrors, c.SMTP.MaxSessions, c.SMTP.MaxSessionsPerSource} }, [3]int{1, 2, 1<<31 - 1}},
+		{`smtp limit max-sessions-per-source 3`, func(c *Config) any { return c.SMTP.FreeLoopback }, false},
+		{`smtp limit max-sessions 3`, func(c *Config) any { return c.SMTP.FreeLoopback }, true},
 		{`smtp timeout 30s`, func(c *Config) any { return c.SMTP.Timeout }, 30 * time.Second},
 		{`smtp sub-addr-delim "-"`, func(c *Config) any { return c.SMTP.SubAddrDelim }, byte('-')},
 		{"pki A.test cert \"/c\"\npki a.test key \"/k\"", func(c *Config) any { p := c.PKI["a.test"]; return [3]string{p.Name, p.Cert, p.Key} },

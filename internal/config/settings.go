@@ -113,7 +113,7 @@ var limits = map[string]func(*parser, *SMTP){
 	// Ours.
 	"max-errors":              func(p *parser, s *SMTP) { s.MaxErrors = p.limit() },
 	"max-sessions":            func(p *parser, s *SMTP) { s.MaxSessions = p.limit() },
-	"max-sessions-per-source": func(p *parser, s *SMTP) { s.MaxSessionsPerSource = p.limit() },
+	"max-sessions-per-source": func(p *parser, s *SMTP) { s.MaxSessionsPerSource, s.FreeLoopback = p.limit(), false },
 }
 
 // limit reads a number that is not zero: nothing would pass.

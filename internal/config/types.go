@@ -54,6 +54,7 @@ type SMTP struct {
 	MaxErrors            int           // 4xx and 5xx replies to one session before 421; default 50
 	MaxSessions          int           // sessions at once; default 10000
 	MaxSessionsPerSource int           // sessions at once from one address (IPv6: one /64); default 200
+	FreeLoopback         bool          // but not from loopback addresses, because that limit was not written
 	Timeout              time.Duration // silence of a client before 421; default 5m (RFC 5321 s4.5.3.2.7)
 }
 

@@ -141,7 +141,7 @@ func (s *Server) config() *config.Config { return s.now.Load().cfg }
 func (s *Server) apply(g *generation) {
 	s.agent.Use(g.cfg)
 	s.queue.Tune(tuning(g.cfg))
-	s.limits.Set(g.cfg.SMTP.MaxSessions, g.cfg.SMTP.MaxSessionsPerSource)
+	s.limits.Set(g.cfg.SMTP.MaxSessions, g.cfg.SMTP.MaxSessionsPerSource, g.cfg.SMTP.FreeLoopback)
 	for _, sock := range g.sockets {
 		sock.Use(sock.config)
 	}

@@ -86,7 +86,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	s.serving, s.quit = context.WithCancel(context.Background())
 	s.life, s.abort = context.WithCancel(context.Background())
 	s.reloading <- struct{}{} // until Run serves
-	s.limits = &listener.Limits{MaxSessions: cfg.SMTP.MaxSessions, MaxSessionsPerSource: cfg.SMTP.MaxSessionsPerSource}
+	s.limits = &listener.Limits{MaxSessions: cfg.SMTP.MaxSessions, MaxSessionsPerSource: cfg.SMTP.MaxSessionsPerSource, FreeLoopback: cfg.SMTP.FreeLoopback}
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	if err := s.build(ctx, cfg); err != nil {
@@ -201,6 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve() {
 	defer s.abort()
 	go s.sessions.watchDepartures(s.life)
+	go s.sessions.trim(s.life)
 	for _, sock := range s.now.Load().sockets {
 		s.accept(sock.Socket, sock.config)
 	}

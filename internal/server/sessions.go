@@ -59,10 +59,18 @@ func (s *Server) session(conn net.Conn, bound *listener.Socket) {
 		conn.Close()
 		return
 	}
-	ss := session.New(conn, sock.sessions, s.peer(s.life, conn))
+	ss := s.newSession(conn, sock)
 	s.sessions.add(ss, g.cfg.SMTP.Timeout)
 	defer s.sessions.remove(ss)
 	ss.Serve(s.life)
+}
+
+// newSession makes a session. What it needs for that is off the stack when the
+// session waits.
+//
+//go:noinline
+func (s *Server) newSession(conn net.Conn, sock *socket) *session.Session {
+	return session.New(conn, sock.sessions, s.peer(s.life, conn))
 }
 
 // peer finds out the name of a client.

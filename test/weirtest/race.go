@@ -2,4 +2,5 @@
 
 package weirtest
 
-const raceEnabled = true
+// Race says that the tests run under the race detector.
+const Race = true

@@ -48,7 +48,7 @@ func Binary(t testing.TB) string {
 		}
 		build.path = filepath.Join(dir, "weir")
 		args := []string{"build", "-o", build.path}
-		if raceEnabled {
+		if Race {
 			args = append(args, "-race")
 		}
 		out, err := exec.Command("go", append(args, "github.com/weirmail/weir/cmd/weir")...).CombinedOutput()

@@ -19,6 +19,7 @@ var (
 type Limits struct {
 	MaxSessions          int
 	MaxSessionsPerSource int
+	FreeLoopback         bool // this machine's own addresses are held to MaxSessions alone
 
 	mu       sync.Mutex
 	sessions int
@@ -26,10 +27,10 @@ type Limits struct {
 }
 
 // Set changes the limits. Sessions beyond lower ones go on.
-func (l *Limits) Set(maxSessions, perSource int) {
+func (l *Limits) Set(maxSessions, perSource int, freeLoopback bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.MaxSessions, l.MaxSessionsPerSource = maxSessions, perSource
+	l.MaxSessions, l.MaxSessionsPerSource, l.FreeLoopback = maxSessions, perSource, freeLoopback
 }
 
 // admit counts a connection in, or says why not. release counts it out.
@@ -42,7 +43,8 @@ func (l *Limits) admit(addr net.Addr) (release func(), err error) {
 		return nil, ErrFull
 	}
 	if hasSource {
-		if l.sources[src] >= l.MaxSessionsPerSource {
+		free := l.FreeLoopback && src.Addr().IsLoopback()
+		if l.sources[src] >= l.MaxSessionsPerSource && !free {
 			return nil, ErrSourceFull
 		}
 		if l.sources == nil {

@@ -187,6 +187,15 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.addr, err, tt.want)
 		}
 	}
+	l = &Limits{MaxSessions: 3, MaxSessionsPerSource: 1, FreeLoopback: true}
+	for _, addr := range []string{"127.0.0.1:1", "127.0.0.1:2", "[::1]:1"} {
+		if _, err := l.admit(tcp(addr)); err != nil {
+			t.Errorf("%s, which is free: %v", addr, err)
+		}
+	}
+	if _, err := l.admit(tcp("[::1]:2")); err != ErrFull {
+		t.Errorf("a free source beyond the limit of all: %v", err)
+	}
 	if _, err := (&Limits{MaxSessions: 2}).admit(&net.UnixAddr{Name: "x"}); err != nil {
 		t.Errorf("unix socket: %v", err)
 	}
