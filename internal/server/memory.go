@@ -2,8 +2,11 @@ package server
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -35,6 +38,43 @@ func (t *trimmer) due(n int) bool {
 	}
 	t.done = n
 	return true
+}
+
+// The collector runs when the heap has doubled, which in a server that keeps
+// little is each few megabytes: with 4 KB messages, 15 times a second. It may
+// wait until there are collectAfter bytes to collect, while what is kept is less
+// than that.
+const (
+	collectAfter = 32 << 20
+	usualPercent = 100 // debug.SetGCPercent
+	mostPercent  = 800 // with which the collector first runs at 32 MB
+)
+
+// pace is for paceCollector: there is one collector, however many Servers.
+var pace sync.Once
+
+// paceCollector keeps to that from now on. A GOGC in the environment is somebody's
+// decision, and stays.
+func paceCollector() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(mostPercent)
+		afterCollection()
+	}
+}
+
+// afterCollection sets the percent for what the last collection has left, and
+// sees to it that this happens after the next one too.
+func afterCollection() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	debug.SetGCPercent(percentFor(live[0].Value.Uint64()))
+	runtime.AddCleanup(new([16]byte), func(struct{}) { afterCollection() }, struct{}{})
+}
+
+// percentFor gives the percent with which a heap of live bytes grows by
+// collectAfter, or doubles if that is more.
+func percentFor(live uint64) int {
+	return int(max(usualPercent, min(mostPercent, 100*collectAfter/max(live, 1))))
 }
 
 // trim gives memory back as sessions come, until ctx ends.

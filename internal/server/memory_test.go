@@ -31,6 +31,14 @@ func TestTrimmer(t *testing.T) {
 	}
 }
 
+func TestPercentFor(t *testing.T) {
+	for live, want := range map[uint64]int{0: 800, 1 << 20: 800, 4 << 20: 800, 8 << 20: 400, 16 << 20: 200, 32 << 20: 100, 1 << 30: 100} {
+		if got := percentFor(live); got != want {
+			t.Errorf("%d bytes: %d, want %d", live, got, want)
+		}
+	}
+}
+
 // A session that waits keeps a stack of 4 KB. With some more variables on the
 // way to where it waits, or calls, it keeps 8; see input.readRaw of session.
 func TestIdleStack(t *testing.T) {

@@ -163,6 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	defer s.quit()
 	defer context.AfterFunc(ctx, s.quit)()
+	pace.Do(paceCollector)
 	s.notes(s.now.Load().cfg, s.euid())
 	if err := s.filters.Start(ctx); err != nil {
 		if ctx.Err() != nil {

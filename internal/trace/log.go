@@ -46,6 +46,11 @@ var lines = [...]line{
 	BounceSent:     {slog.LevelInfo, "bounce"},
 }
 
+// Reads reports whether events of that kind have a line at log's level.
+func (l logger) Reads(k Kind) bool {
+	return int(k) < len(lines) && l.log.Enabled(context.Background(), lines[k].level)
+}
+
 // Event writes the line of e.
 func (l logger) Event(e *Event) {
 	if int(e.Kind) >= len(lines) {

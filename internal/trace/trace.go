@@ -7,6 +7,7 @@
 package trace
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weirmail/weir/internal/mail"
@@ -80,12 +81,28 @@ type Sink interface {
 	Event(e *Event)
 }
 
+// Reader is a Sink that does not look at every kind of event. Telling it of one
+// that it does not read does no harm; a text that nobody would read need not be
+// made.
+type Reader interface {
+	Sink
+	// Reads reports whether events of kind k make a difference.
+	Reads(k Kind) bool
+}
+
+// Reads reports whether s looks at events of kind k.
+func Reads(s Sink, k Kind) bool {
+	r, ok := s.(Reader)
+	return !ok || r.Reads(k)
+}
+
 // Discard is a Sink that ignores everything.
 var Discard Sink = discard{}
 
 type discard struct{}
 
-func (discard) Event(*Event) {}
+func (discard) Event(*Event)    {}
+func (discard) Reads(Kind) bool { return false }
 
 // Tee gives a Sink that tells each of sinks in order. Nil sinks are left out.
 func Tee(sinks ...Sink) Sink {
@@ -110,4 +127,8 @@ func (t tee) Event(e *Event) {
 	for _, s := range t {
 		s.Event(e)
 	}
+}
+
+func (t tee) Reads(k Kind) bool {
+	return slices.ContainsFunc(t, func(s Sink) bool { return Reads(s, k) })
 }

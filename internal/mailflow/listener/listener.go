@@ -90,7 +90,9 @@ func Bind(ctx context.Context, l *config.Listener, socketPath string, have ...*S
 		return nil, fmt.Errorf("%s: listen on %s: %w", l.Pos, l.Interface, err)
 	}
 	var sockets, fresh []*Socket
-	var lc net.ListenConfig
+	// No keep-alive: a session's time limits end long before it would notice
+	// anything, and to set it takes two system calls of each connection.
+	lc := net.ListenConfig{KeepAlive: -1}
 	for _, a := range addrs {
 		place := net.JoinHostPort(a.String(), strconv.Itoa(l.Port))
 		if s := find(have, place); s != nil {

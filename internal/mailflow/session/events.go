@@ -58,9 +58,17 @@ func addrText(a, other net.Addr) string {
 	return "unix:"
 }
 
+// reads reports whether somebody looks at events of kind k.
+func (s *Session) reads(k trace.Kind) bool {
+	return s.filters != nil || trace.Reads(s.opt.Sink, k)
+}
+
 // emitClient tells a command line of the client, credentials masked. It makes no
 // string of it when nobody would read that.
 func (s *Session) emitClient(line []byte) {
+	if !s.reads(trace.ProtocolClient) {
+		return
+	}
 	s.tell(trace.Event{Kind: trace.ProtocolClient, Text: smtp.MaskCommand(string(line))})
 }
 
@@ -83,9 +91,11 @@ func (s *Session) emitResponse(p filterwire.Phase, d filterwire.Decision, param 
 // client has nothing more for us to read, or the buffer is full (RFC 2920 s3.2).
 func (s *Session) say(r smtp.Reply) {
 	s.out.add(s, r)
-	r.EachLine(func(line string) {
-		s.tell(trace.Event{Kind: trace.ProtocolServer, Text: line})
-	})
+	if s.reads(trace.ProtocolServer) {
+		r.EachLine(func(line string) {
+			s.tell(trace.Event{Kind: trace.ProtocolServer, Text: line})
+		})
+	}
 	if !r.IsPositive() {
 		s.errs++
 	}

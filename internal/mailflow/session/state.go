@@ -1,5 +1,7 @@
 package session
 
+import "log/slog"
+
 // state is where a session stands.
 type state uint8
 
@@ -32,8 +34,11 @@ func (set states) has(st state) bool { return set&(1<<st) != 0 }
 
 // enter changes the state and traces it with both names.
 func (s *Session) enter(next state) {
-	if s.state != next {
-		s.opt.Log.Debug("state", "session", s.idString(), "from", s.state.String(), "to", next.String())
-		s.state = next
+	if s.state == next {
+		return
 	}
+	if s.opt.Log.Enabled(s.ctx, slog.LevelDebug) {
+		s.opt.Log.Debug("state", "session", s.idString(), "from", s.state.String(), "to", next.String())
+	}
+	s.state = next
 }
