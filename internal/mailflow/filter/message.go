@@ -245,7 +245,7 @@ func (m *Message) before() func(io.Writer) error {
 		for {
 			data, end, err := first.keep.take(buf)
 			buf = data
-			if err == nil && len(*data) > 0 {
+			if err == nil && data != nil {
 				_, err = out.Write(*data)
 			}
 			if err != nil {

@@ -74,7 +74,7 @@ func (s *spool) add(line []byte) {
 func (s *spool) addLines(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.room(len(p)) {
+	if len(p) > 0 && s.room(len(p)) {
 		*s.mem = append(*s.mem, p...)
 	}
 	s.signal()
@@ -153,31 +153,33 @@ func (s *spool) signal() {
 	}
 }
 
-// take gives what comes next, in whole lines, and whether that is the end. It gives nothing if
-// nothing is there. The buffer, never nil, is the caller's, who brings it back
-// with the next call (nil at first) or to putBuffer.
+// take gives what comes next, in whole lines, and whether that is the end. It
+// gives nothing if nothing is there. The buffer, nil if there is nothing, is the
+// caller's, who brings it back with the next call (nil at first) or to
+// putBuffer: nobody holds one while a message stands still.
 func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
-	if buf == nil {
-		buf = getBuffer()
-	}
-	*buf = (*buf)[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.err != nil || len(s.blocks) == 0 || len(s.shelf) > 0 {
+		putBuffer(buf)
+		buf = nil
+	}
 	switch {
 	case s.err != nil:
-		return buf, false, s.err
+		return nil, false, s.err
 	case len(s.shelf) > 0:
-		putBuffer(buf)
 		buf = s.shelf[0]
 		s.shelf = slices.Delete(s.shelf, 0, 1)
 		s.budget.give(1)
 	case len(s.blocks) > 0:
+		if buf == nil {
+			buf = getBuffer()
+		}
 		err = s.takeFile(buf)
-	case s.mem != nil:
-		buf, s.mem = s.mem, buf
-		*s.mem = (*s.mem)[:0]
+	default:
+		buf, s.mem = s.mem, nil
 	}
-	return buf, s.ended && len(s.shelf)+len(s.blocks) == 0 && (s.mem == nil || len(*s.mem) == 0), err
+	return buf, s.ended && len(s.shelf)+len(s.blocks) == 0 && s.mem == nil, err
 }
 
 // takeFile moves the next block of the file into buf; mu is held, but not

@@ -218,14 +218,14 @@ func (x *stream) move(src *spool, next *stream) {
 		case err != nil:
 			x.fail(err)
 			return
-		case len(*data) > 0 && !x.forward(next, *data):
+		case data != nil && !x.forward(next, *data):
 			return
 		case end:
 			if next != nil {
 				next.finish()
 			}
 			return
-		case len(*data) > 0:
+		case data != nil:
 			continue
 		}
 		select {
