@@ -32,7 +32,7 @@ func Main(roles ...Role) {
 	if len(os.Args) == 0 {
 		return
 	}
-	play(append(roles, Role{signerRole, signs}))
+	play(append(roles, Role{signerRole, signs}, Role{reaperRole, reaps}))
 	if os.Args[0] != role {
 		return
 	}

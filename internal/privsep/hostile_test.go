@@ -94,8 +94,15 @@ func hostile(what string, args []string) {
 	case "wait":
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "family": // an immortal filter with children like it
+		orphans(args[0])
+		ignoreAll()
+		fmt.Println("all")
+		time.Sleep(time.Hour)
 	case "serve": // a server that is killed
 		serve(args)
+	case "serve family":
+		serveFamily(args)
 	}
 }
 
