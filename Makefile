@@ -60,7 +60,7 @@ bench: ## benchmarks
 crash: build ## kill the server under load fifty times and count what is lost
 	WEIR_CRASHES=50 $(GO) test -count=1 -v -timeout 30m -run TestKill ./test/peers
 
-reloads: build ## reload the server's configuration under load a hundred times
+reloads: build ## reload the configuration under load a hundred times, of one process and of several
 	WEIR_RELOADS=100 $(GO) test -race -count=1 -v -timeout 30m -run TestReload ./test/peers
 
 install: build ## install below DESTDIR and PREFIX (/usr/local)
