@@ -80,12 +80,19 @@ action "local" maildir "%s/%%{rcpt.user}" userbase <users>
 match from any for domain "example.test" action "local"
 `, weirtest.Userbase(filepath.Join(dir, "home"), "alice"), h.mail)
 	h.Server = weirtest.Start(t, dir, config)
+	h.awaitBanner(t)
+	return h
+}
+
+// awaitBanner waits until the server serves.
+func (h *house) awaitBanner(t *testing.T) {
+	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := dial(h.addrs[""]); err == nil {
 			ok, err := c.hear()
 			c.conn.Close()
 			if ok && err == nil {
-				return h
+				return
 			}
 		}
 		if !h.Alive() || time.Now().After(end) {
