@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 // endLimit bounds the hunt for the processes of a session.
@@ -94,14 +95,18 @@ func (l *Launcher) Guard(ln net.Listener) net.Listener { return Guard(ln, l.log,
 // Guard is the guard of a process that has filterOf tell whether a process is
 // one of a filter, and of which; "" is of none.
 func Guard(ln net.Listener, log *slog.Logger, filterOf func(pid int) (string, error)) net.Listener {
-	return &guard{ln, log, filterOf}
+	return &guard{ln, log, filterOf, rate.Sometimes{First: guardLines, Interval: time.Minute}}
 }
 
 type guard struct {
 	net.Listener
 	log      *slog.Logger
 	filterOf func(pid int) (string, error)
+	told     rate.Sometimes
 }
+
+// guardLines are told of filters that call; later ones once a minute.
+const guardLines = 10
 
 // Accept waits for a caller that is no filter.
 func (g *guard) Accept() (net.Conn, error) {
@@ -116,7 +121,7 @@ func (g *guard) Accept() (net.Conn, error) {
 		}
 		c.Close()
 		if name != "" {
-			g.log.Warn("a filter tried the control socket", "filter", name)
+			g.told.Do(func() { g.log.Warn("a filter tried the control socket", "filter", name) })
 		}
 	}
 }
