@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weirmail/weir/internal/filterwire"
-	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/trace"
 )
 
@@ -47,7 +45,8 @@ type worker struct {
 	settled chan struct{}           // closed when the first start has come to something
 	done    chan struct{}           // closed when run has returned
 	renew   chan chan<- error       // asks for a new process; see Host.Restart
-	old     sync.WaitGroup          // processes that are leaving
+	reports reportLimits
+	old     sync.WaitGroup // processes that are leaving
 
 	mu       sync.Mutex
 	state    string    // starting, ready, restarting, stopped
@@ -62,7 +61,7 @@ func newWorker(h *Host, p *proc, n int) *worker {
 	return &worker{
 		h: h, proc: p, n: n, state: stateStopped, since: time.Now(),
 		settled: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
-		renew: make(chan chan<- error),
+		renew: make(chan chan<- error), reports: newReportLimits(),
 	}
 }
 
@@ -365,22 +364,5 @@ func (w *worker) current(ctx context.Context) *process {
 		case <-w.proc.stop:
 		}
 		t.Stop()
-	}
-}
-
-// report takes a filter's own report line.
-func (w *worker) report(p *process, l *filterwire.Line) {
-	if st := p.seat(l.Session); st != nil {
-		st.s.queueReport(w.proc.name, string(l.Text))
-		return
-	}
-	w.h.opt.Sink.Event(filterReport(l.Session, "proc", w.proc.name, string(l.Text)))
-}
-
-// filterReport makes the event of a report that a filter gives.
-func filterReport(id mail.SessionID, method, name, text string) *trace.Event {
-	return &trace.Event{
-		Kind: trace.FilterReport, Time: time.Now(), Session: id,
-		Method: method, Filter: name, Text: text,
 	}
 }
