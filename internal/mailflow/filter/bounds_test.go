@@ -190,3 +190,13 @@ func TestReportBounds(t *testing.T) {
 type sinkFunc func(*trace.Event)
 
 func (f sinkFunc) Event(e *trace.Event) { f(e) }
+
+// TestExitedWithOpenPipes: a program that has ended has, also if somebody whom
+// it has left behind holds its pipes open.
+func TestExitedWithOpenPipes(t *testing.T) {
+	_, ev := host(t, Options{}, "/bin/sh -c 'echo \"register|ready\"; setsid sleep 6 & sleep 0.5; exit 3'")
+	e := ev.wait(t, "the fault", kind(trace.FilterFailed, ""))
+	if !errors.Is(e.Cause, ErrExited) || !strings.Contains(e.Cause.Error(), "exit status 3") {
+		t.Errorf("fault %v", e.Cause)
+	}
+}

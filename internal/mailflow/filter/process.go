@@ -19,6 +19,7 @@ type process struct {
 	pid    int
 	stdin  *writer
 	stdout *os.File
+	stderr *os.File // its reader closes it
 
 	// Tokens count up from base. The lowest bit is set in those of messages,
 	// so that a late line of a message that is over is known as one.

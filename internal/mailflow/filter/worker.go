@@ -21,6 +21,7 @@ const (
 	restartGrace = 2 * time.Second        // questions wait so long for a restart that is due, not longer
 	killGrace    = 2 * time.Second        // between end of input, SIGTERM and SIGKILL
 	statusWait   = 200 * time.Millisecond // for the exit status that explains an end of output
+	outputWait   = 2 * time.Second        // for the end of output after that of the program
 )
 
 // Ready is the state of a worker whose process can be asked.
@@ -235,6 +236,7 @@ func (w *worker) end(p *process) {
 // the protocol or has closed a pipe gets no time to read the end of its input.
 func (p *process) terminate() {
 	p.stdin.close()
+	defer func() { p.stderr.SetReadDeadline(time.Now().Add(outputWait)) }()
 	if (p.w.proc.stopping() || p.leaving.Load()) && p.wait(killGrace) {
 		p.stdout.Close()
 		return
@@ -287,6 +289,18 @@ func (p *process) inputLost(err error) {
 	case <-p.over:
 	case <-t.C:
 		p.fail(fmt.Errorf("%w: %w", ErrExited, err))
+	}
+}
+
+// expectEnd ends a process whose program has ended, but not its output: where
+// there is no seccomp, a child that it has left behind may hold the pipes open.
+func (p *process) expectEnd() {
+	t := time.NewTimer(outputWait)
+	defer t.Stop()
+	select {
+	case <-p.over:
+	case <-t.C:
+		p.fail(ErrExited)
 	}
 }
 
