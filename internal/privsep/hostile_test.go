@@ -202,4 +202,6 @@ func self() {
 	fmt.Println("dir:", dir)
 	sid, _ := unix.Getsid(0)
 	fmt.Println("leads:", sid == os.Getpid(), unix.Getpgrp() == os.Getpid())
+	score, err := os.ReadFile("/proc/self/oom_score_adj")
+	fmt.Printf("oom: %s %v\n", strings.TrimSpace(string(score)), err)
 }
