@@ -29,6 +29,12 @@ const (
 	chaosWait = 15 * time.Second
 )
 
+// TestChaosSeparated is TestChaos with a server in several processes.
+func TestChaosSeparated(t *testing.T) {
+	t.Parallel()
+	chaosOf(t, newSeparatedHouse, chaosFilters+1, chaosShort)
+}
+
 // TestChaos sends mail through filters that go wrong at random, in any way that
 // we could think of. WEIR_CHAOS_SEED is the first seed of them.
 func TestChaos(t *testing.T) {
@@ -45,16 +51,19 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	if !long {
-		chaosOf(t, seed, chaosShort)
+		chaosOf(t, newHouse, seed, chaosShort)
 		return
 	}
-	for end := time.Now().Add(chaosLong); time.Now().Before(end) && !t.Failed(); seed += chaosFilters {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { chaosOf(t, seed, chaosRound) })
+	houses := []func(*testing.T, string, ...string) *house{newHouse, newSeparatedHouse}
+	for n, end := 0, time.Now().Add(chaosLong); time.Now().Before(end) && !t.Failed(); n++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { chaosOf(t, houses[n%len(houses)], seed, chaosRound) })
+		seed += chaosFilters
 	}
 }
 
 // chaosOf runs one server with filters of the seeds from first on.
-func chaosOf(t *testing.T, first uint64, length time.Duration) {
+func chaosOf(t *testing.T, build func(*testing.T, string, ...string) *house, first uint64, length time.Duration) {
+	t.Helper()
 	policies := []string{"tempfail", "reject", "accept", "hold"}
 	config, names := declare("healthy", "none", "none", ""), []string{"healthy"}
 	for i := range chaosFilters {
@@ -62,7 +71,7 @@ func chaosOf(t *testing.T, first uint64, length time.Duration) {
 		config += declare(name, "chaos", strconv.FormatUint(first+uint64(i), 10), "timeout 2s on-failure "+policies[i%len(policies)])
 		names = append(names, name)
 	}
-	h := newHouse(t, config, names...)
+	h := build(t, config, names...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("for the same again: WEIR_CHAOS_SEED=%d", first)
@@ -314,13 +323,20 @@ func (c *chaosLoad) check(delivered map[string][]string, queue []admin.Envelope)
 }
 
 // descriptors counts what the server has open.
-func (h *house) descriptors(t *testing.T) int {
+func (h *house) descriptors(t *testing.T) (n int) {
 	t.Helper()
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", h.PID()))
-	if err != nil {
-		t.Fatal(err)
+	pids := []int{h.PID()}
+	if h.separated {
+		pids = append(pids, h.engine(t))
 	}
-	return len(fds)
+	for _, pid := range pids {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(fds)
+	}
+	return n
 }
 
 // The goroutines that a server has which has nothing to do: its own, and those of
@@ -341,9 +357,11 @@ func (h *house) nothingLeft(t *testing.T, open, filters int) {
 			break
 		}
 	}
-	syscall.Kill(h.PID(), syscall.SIGQUIT) // the runtime tells of all goroutines
-	for end := time.Now().Add(patience); h.Alive() && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	engine := h.engine(t)
+	syscall.Kill(engine, syscall.SIGQUIT) // the runtime tells of all goroutines
+	for end := time.Now().Add(patience); lives(engine) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 	}
+	h.Kill()
 	dump := h.Log()
 	if n := strings.Count(dump, "\ngoroutine "); n > ownGoroutines+filterGoroutines*filters+len(h.addrs)*2 {
 		t.Errorf("%d goroutines are left:\n%s", n, dump[strings.Index(dump, "\ngoroutine "):])
