@@ -350,7 +350,7 @@ const (
 // ends it.
 func (h *house) nothingLeft(t *testing.T, open, filters int) {
 	t.Helper()
-	const few = 10 // of the runtime and the control socket
+	few := 10 + 2*filters // of the runtime, the control socket, and filters that were not ready at first
 	for end := time.Now().Add(patience / 2); h.descriptors(t) > open+few; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Errorf("%d descriptors are open, %d were", h.descriptors(t), open)
