@@ -123,6 +123,9 @@ func (f *filter) register() {
 	if f.phase == "start" && f.mode == "exit-after-ready" {
 		os.Exit(1)
 	}
+	if f.phase == "for-ever" {
+		go flood(f.mode)
+	}
 }
 
 func (f *filter) start() {
@@ -137,6 +140,29 @@ func (f *filter) start() {
 	if line, ok := startLines[f.mode]; ok {
 		f.say("%s", line)
 		f.out.Flush()
+	}
+}
+
+// floods are lines that are written as fast as they are read.
+var floods = map[string]string{
+	"flood-answers":       "filter-result|0123456789abcdef|1|proceed",
+	"flood-lines":         "filter-dataline|0123456789abcdef|1|x",
+	"flood-reports":       "report|1|smtp-in|0123456789abcdef|flood",
+	"flood-long-reports":  "report|1|smtp-in|0123456789abcdef|flood" + strings.Repeat("x", 100000),
+	"flood-registrations": "register|report|smtp-in|*",
+	"flood-stderr":        "flood",
+}
+
+func flood(mode string) {
+	out := os.Stdout
+	if mode == "flood-stderr" {
+		out = os.Stderr
+	}
+	line := []byte(floods[mode] + "\n")
+	for lines := bytes.Repeat(line, max(1, 60000/len(line))); ; {
+		if _, err := out.Write(lines); err != nil {
+			forever()
+		}
 	}
 }
 
