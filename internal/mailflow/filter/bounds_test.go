@@ -200,3 +200,30 @@ func TestExitedWithOpenPipes(t *testing.T) {
 		t.Errorf("fault %v", e.Cause)
 	}
 }
+
+// TestOneLimit: the time that a question waits for room in the pipe counts, too.
+func TestOneLimit(t *testing.T) {
+	p, st, _ := loneProcess()
+	var pp pipes
+	if err := pp.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer pp.close()
+	var err error
+	if p.stdin, err = newWriter(pp.ours[0], func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	defer p.stdin.close()
+	for line := make([]byte, 64<<10); err == nil; {
+		err = p.stdin.put(line, patience{limit: 50 * time.Millisecond})
+	}
+	const limit = time.Second
+	st.w.proc.policy.timeout = limit
+	st.token = 0
+	began := time.Now()
+	time.AfterFunc(limit*9/10, func() { io.Copy(io.Discard, pp.child[0]) }) // and never answers
+	_, _, err = st.ask(&question{p: p, token: p.token(false), phase: filterwire.RcptTo, line: []byte("line\n")})
+	if took := time.Since(began); !errors.Is(err, ErrTimeout) || took < limit || took > limit*8/5 {
+		t.Errorf("%v after %v", err, took)
+	}
+}

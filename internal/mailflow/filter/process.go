@@ -270,6 +270,8 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	st.token, st.phase, st.err = ask.token, ask.phase, nil
 	st.mu.Unlock()
 	limit := st.w.proc.policy.timeout
+	timer := st.s.timer(limit) // for both: room in the pipe, and the answer
+	defer timer.Stop()
 	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done}); err != nil {
 		if errors.Is(err, errGone) { // whoever closed the pipe says why, or the client has left
 			select {
@@ -279,8 +281,6 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 		}
 		return st.giveUp(ask, err, false)
 	}
-	timer := st.s.timer(limit)
-	defer timer.Stop()
 	select {
 	case <-st.answer:
 		return st.got, st.param, st.err
