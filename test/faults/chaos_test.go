@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -123,7 +124,8 @@ type chaosLoad struct {
 }
 
 // nurse has filters that have failed started again before their pause is over:
-// it grows, and a filter that does not run does nothing wrong.
+// it grows, and a filter that does not run does nothing wrong. Once in a while
+// it has one that is ready replaced.
 func (c *chaosLoad) nurse(stop <-chan struct{}) {
 	for {
 		select {
@@ -137,7 +139,8 @@ func (c *chaosLoad) nurse(stop <-chan struct{}) {
 			return
 		}
 		for name, f := range all {
-			if f.State != "restarting" {
+			const seldom = 100
+			if f.State != "restarting" && (f.State != "ready" || rand.IntN(seldom) > 0) {
 				continue
 			}
 			go func() {
