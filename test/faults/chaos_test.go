@@ -30,10 +30,16 @@ const (
 	chaosWait = 15 * time.Second
 )
 
+// The chain of filters, and the one in it that goes wrong.
+const (
+	chaosChain    = "chaos99"
+	chainedFilter = "chaos98"
+)
+
 // TestChaosSeparated is TestChaos with a server in several processes.
 func TestChaosSeparated(t *testing.T) {
 	t.Parallel()
-	chaosOf(t, newSeparatedHouse, chaosFilters+1, chaosShort)
+	chaosOf(t, newSeparatedHouse, chaosFilters+2, chaosShort)
 }
 
 // TestChaos sends mail through filters that go wrong at random, in any way that
@@ -58,7 +64,7 @@ func TestChaos(t *testing.T) {
 	houses := []func(*testing.T, string, ...string) *house{newHouse, newSeparatedHouse}
 	for n, end := 0, time.Now().Add(chaosLong); time.Now().Before(end) && !t.Failed(); n++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { chaosOf(t, houses[n%len(houses)], seed, chaosRound) })
-		seed += chaosFilters
+		seed += chaosFilters + 1
 	}
 }
 
@@ -72,6 +78,10 @@ func chaosOf(t *testing.T, build func(*testing.T, string, ...string) *house, fir
 		config += declare(name, "chaos", strconv.FormatUint(first+uint64(i), 10), "timeout 2s on-failure "+policies[i%len(policies)])
 		names = append(names, name)
 	}
+	// One more has the healthy filter before and behind it, which others use, too.
+	config += declare(chainedFilter, "chaos", strconv.FormatUint(first+chaosFilters, 10), "timeout 2s")
+	config += fmt.Sprintf("filter behind proc-exec \"%s none none\"\nfilter %s chain { healthy, %s, behind }\n", misbehave, chaosChain, chainedFilter)
+	names = append(names, chaosChain)
 	h := build(t, config, names...)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -86,6 +96,7 @@ func chaosOf(t *testing.T, build func(*testing.T, string, ...string) *house, fir
 		for k := range chaosSessions {
 			clients.Go(func() { c.client(names[1+i], policies[i%len(policies)], k) })
 		}
+		clients.Go(func() { c.client(chaosChain, policies[0], i) })
 	}
 	stop := make(chan struct{})
 	nursed := make(chan struct{})
@@ -251,6 +262,9 @@ func chaosReply(filter, policy, step string, c *client) string {
 	}
 	if len(c.last) > 510 {
 		return fmt.Sprintf("a line of %d bytes", len(c.last))
+	}
+	if filter == chaosChain {
+		filter = chainedFilter
 	}
 	if want := policyReply[policy]; want != "" && strings.HasPrefix(c.last, fmt.Sprintf(want, filter)) {
 		return ""
