@@ -57,19 +57,27 @@ func (s *state) startReaper() error {
 		Identity: Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Confined: true, Reaps: true, Read: []string{"/proc"},
 	}
-	r, err := c.Start()
-	if err != nil {
+	// What fits into the pipe it finds there, should we be killed meanwhile.
+	next := &reaper{tell: tell}
+	var rest strings.Builder
+	said := 0
+	for pid, p := range s.running {
+		line := p.entry(pid)
+		if said += len(line); said > pipeRoom || next.say(line) != nil {
+			rest.WriteString(line)
+		}
+	}
+	if next.Running, err = c.Start(); err != nil {
 		tell.Close()
 		return err
 	}
-	s.reaper = &reaper{r, tell}
-	go s.mourn(s.reaper)
-	var all strings.Builder
-	for pid, p := range s.running {
-		all.WriteString(p.entry(pid))
-	}
-	return s.reaper.say(all.String())
+	s.reaper = next
+	go s.mourn(next)
+	return next.say(rest.String())
 }
+
+// pipeRoom is what a pipe takes for sure, in bytes.
+const pipeRoom = 4096
 
 // say writes lines to the reaper; l.mu is held.
 func (r *reaper) say(lines string) error {
