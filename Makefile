@@ -13,7 +13,7 @@ FUZZTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash reloads install clean
+.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash reloads faults install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -61,8 +61,11 @@ bench: ## benchmarks
 crash: build ## kill the server under load fifty times and count what is lost
 	WEIR_CRASHES=50 $(GO) test -count=1 -v -timeout 30m -run TestKill ./test/peers
 
-reloads: build ## reload the server's configuration under load a hundred times
+reloads: build ## reload the configuration under load a hundred times, of one process and of several
 	WEIR_RELOADS=100 $(GO) test -race -count=1 -v -timeout 30m -run TestReload ./test/peers
+
+faults: build ## every fault with every policy, five minutes of kills, four of chaos
+	WEIR_FAULTS_LONG=1 $(GO) test -race -count=1 -v -timeout 30m -run 'TestFaults|TestKill|TestChaos' ./test/faults
 
 install: build ## install below DESTDIR and PREFIX (/usr/local)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh

@@ -32,7 +32,7 @@ func Main(roles ...Role) {
 	if len(os.Args) == 0 {
 		return
 	}
-	play(append(roles, Role{signerRole, signs}))
+	play(append(roles, Role{signerRole, signs}, Role{reaperRole, reaps}))
 	if os.Args[0] != role {
 		return
 	}
@@ -77,6 +77,7 @@ func become(answer *os.File) error {
 		return err
 	}
 	c.processes = c.processLimit()
+	beExpendable()
 	if err := c.identity(); err != nil {
 		return err
 	}
@@ -116,6 +117,20 @@ func become(answer *os.File) error {
 		syscall.Exit(0)
 	}
 	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
+}
+
+// oomScore has the kernel end filters before others when memory is short: one
+// that takes it all is not to be the server's end. It is half of the range.
+const oomScore = 500
+
+// beExpendable raises the score, before a change of user takes the file away.
+func beExpendable() {
+	const file = "/proc/self/oom_score_adj"
+	var now int
+	text, err := os.ReadFile(file)
+	if _, e := fmt.Sscan(string(text), &now); err == nil && e == nil && now < oomScore {
+		os.WriteFile(file, fmt.Append(nil, oomScore), 0) // best effort
+	}
 }
 
 // namespaces enters those that the process was not started in.

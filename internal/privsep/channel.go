@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -207,11 +208,10 @@ func (c *Channel) send(p packet, files []*os.File) error {
 	}
 	var rights []byte
 	if len(files) > 0 {
-		fds := make([]int, len(files))
-		for i, f := range files {
-			fds[i] = int(f.Fd())
+		if rights, err = rightsTo(files); err != nil {
+			return err
 		}
-		rights = unix.UnixRights(fds...)
+		defer runtime.KeepAlive(files)
 	}
 	c.conn.SetWriteDeadline(time.Now().Add(packetTimeout))
 	_, _, err = c.conn.WriteMsgUnix(text, rights, nil)
@@ -219,6 +219,23 @@ func (c *Channel) send(p packet, files []*os.File) error {
 		return ErrClosed
 	}
 	return err
+}
+
+// rightsTo is what goes beside a packet to send descriptors. Fd would make
+// them blocking, for everybody who has the same open file: a socket that the
+// other side waits on by now could not be closed there.
+func rightsTo(files []*os.File) ([]byte, error) {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		c, err := f.SyscallConn()
+		if err == nil {
+			err = c.Control(func(fd uintptr) { fds[i] = int(fd) })
+		}
+		if err != nil {
+			return nil, fmt.Errorf("descriptor to send: %w", err)
+		}
+	}
+	return unix.UnixRights(fds...), nil
 }
 
 // read takes packets until the other side is gone or sends what is none.

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // channelPair gives two ends of a channel, of which one answers.
@@ -113,6 +116,36 @@ func TestChannelBounds(t *testing.T) {
 	if _, err := c.Call(t.Context(), "echo", echoArgs{}, nil, files...); err == nil {
 		t.Error("more than MaxFiles were sent")
 	}
+}
+
+// TestChannelSocket: a socket that was sent does not become blocking, for whoever
+// waits on it already could not close it then.
+func TestChannelSocket(t *testing.T) {
+	c, _ := channelPair(t, echo)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := c.Call(t.Context(), "echo", echoArgs{}, nil, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAll(got)
+	raw, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("the socket is blocking: %#o, %v", flags, err)
+		}
+	})
 }
 
 // TestChannelEnd: who waits when the other side goes is told, and so is who

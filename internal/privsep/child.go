@@ -58,6 +58,10 @@ type Child struct {
 	Confined bool
 	Read     []string
 	Write    []string
+
+	// Reaps leaves to a Confined child what it needs to end processes of other
+	// users, and to outlive this one.
+	Reaps bool
 }
 
 // Running is a process that was started.
@@ -70,8 +74,8 @@ type Running struct {
 	cmd *exec.Cmd
 }
 
-// Start runs the child. A Confined one is killed when this process ends; others
-// see that from their descriptors.
+// Start runs the child. A Confined one is killed when this process ends, unless
+// it Reaps; others see that from their descriptors.
 //
 // Rights belong to threads, and children get those of the thread that starts
 // them: so the thread takes away from itself what the child is not to have,
@@ -117,7 +121,7 @@ func (c *Child) start() (*Running, error) {
 		Stdin: null, Stdout: null, Stderr: os.Stderr, ExtraFiles: c.Files,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if c.Confined {
+	if c.Confined && !c.Reaps {
 		r.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	if os.Geteuid() == 0 {
@@ -139,6 +143,9 @@ func (c *Child) confine(r *Running) error {
 		return fmt.Errorf("PR_SET_NO_NEW_PRIVS: %w", err)
 	}
 	for n := uintptr(0); n <= unix.CAP_LAST_CAP; n++ {
+		if n == unix.CAP_KILL && c.Reaps {
+			continue
+		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, n, 0, 0, 0); err == unix.EPERM {
 			break
 		}
@@ -179,7 +186,7 @@ func (c *Child) restrictThread(r *Running) error {
 		handled &^= ll.AccessFSRefer
 	}
 	attr := ll.RulesetAttr{HandledAccessFS: handled}
-	if abi >= abiScopes {
+	if abi >= abiScopes && !c.Reaps {
 		attr.Scoped = ll.ScopeSignal | ll.ScopeAbstractUnixSocket
 	}
 	set, err := ll.LandlockCreateRuleset(&attr, 0)

@@ -94,8 +94,15 @@ func hostile(what string, args []string) {
 	case "wait":
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "family": // an immortal filter with children like it
+		orphans(args[0])
+		ignoreAll()
+		fmt.Println("all")
+		time.Sleep(time.Hour)
 	case "serve": // a server that is killed
 		serve(args)
+	case "serve family":
+		serveFamily(args)
 	}
 }
 
@@ -195,4 +202,6 @@ func self() {
 	fmt.Println("dir:", dir)
 	sid, _ := unix.Getsid(0)
 	fmt.Println("leads:", sid == os.Getpid(), unix.Getpgrp() == os.Getpid())
+	score, err := os.ReadFile("/proc/self/oom_score_adj")
+	fmt.Printf("oom: %s %v\n", strings.TrimSpace(string(score)), err)
 }

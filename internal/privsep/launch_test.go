@@ -340,7 +340,7 @@ func TestHostileSelf(t *testing.T) {
 	}
 	want(t, out, "fds: [0 1 2] <nil>",
 		"env: [PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME="+home+" MINE=1]",
-		"dir: /", "leads: true true")
+		"dir: /", "leads: true true", "oom: 500 <nil>")
 }
 
 // TestHostileControl tries the control socket, which the server's user may use.

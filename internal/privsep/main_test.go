@@ -85,6 +85,7 @@ func newHouse(t *testing.T) *house {
 		},
 	}
 	h.Launcher = New(h.cfg, slog.New(slog.NewTextHandler(h.log, nil)), h.sock)
+	t.Cleanup(h.Launcher.Close)
 	return h
 }
 

@@ -59,12 +59,15 @@ type state struct {
 	told     map[string]bool   // notes that are in the log
 	running  map[int]*launched // by process id, which is also the session's
 	noUserNS bool              // the system refuses user namespaces
+	reaper   *reaper           // nil while there is none
+	closed   bool              // there is to be none any more
 }
 
 // launched is what was done for one process.
 type launched struct {
 	name  string
 	spec  *spec
+	start uint64 // its stat's
 	notes []string
 	abi   int // of Landlock
 }

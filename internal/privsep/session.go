@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 // endLimit bounds the hunt for the processes of a session.
@@ -19,32 +20,13 @@ const endLimit = 5 * time.Second
 // endSession kills all processes of the session sid. Its leader must be there,
 // at least as one that has ended and was not waited for, so that the id is not
 // somebody else's.
-//
-// A process can leave its group, but not its session: seccomp sees to that.
-// One signal to a group leaves no time to fork, so each round ends all groups
-// that it finds, and a session that has n groups is gone after a few.
-func endSession(sid int) {
-	unix.Kill(-sid, unix.SIGKILL)
-	for end := time.Now().Add(endLimit); ; {
-		found := false
-		for _, p := range processes() {
-			if p.session != sid || p.state == 'Z' || p.state == 'X' || p.pid == sid {
-				continue
-			}
-			found = true
-			unix.Kill(-p.group, unix.SIGKILL) // the groups of a session are its own
-		}
-		if !found || time.Now().After(end) {
-			return
-		}
-		time.Sleep(time.Millisecond) // nothing tells when another's child has ended
-	}
-}
+func endSession(sid int) { endSessions(map[int]uint64{sid: 0}, endLimit) }
 
 // stat is what /proc/PID/stat tells of a process.
 type stat struct {
 	pid, parent, group, session int
 	state                       byte
+	start                       uint64 // when, in ticks since the system was; with pid, no other process has it
 }
 
 // processes lists what runs; those that end meanwhile are left out.
@@ -81,12 +63,15 @@ func readStat(pid int) (stat, error) {
 	return parseStat(pid, text)
 }
 
+// The place of the start time behind NAME in /proc/PID/stat.
+const startField = 19
+
 // parseStat reads "PID (NAME) STATE PARENT GROUP SESSION ...", where NAME is
 // whatever the process likes.
 func parseStat(pid int, text []byte) (stat, error) {
 	i := bytes.LastIndexByte(text, ')')
 	fields := bytes.Fields(text[i+1:])
-	if i < 0 || len(fields) < 4 || len(fields[0]) != 1 || fields[0][0] < 'A' {
+	if i < 0 || len(fields) <= startField || len(fields[0]) != 1 || fields[0][0] < 'A' {
 		return stat{}, errNoStat
 	}
 	st := stat{pid: pid, state: fields[0][0]}
@@ -95,6 +80,10 @@ func parseStat(pid int, text []byte) (stat, error) {
 		if *n, err = strconv.Atoi(string(fields[j+1])); err != nil {
 			return stat{}, errNoStat
 		}
+	}
+	var err error
+	if st.start, err = strconv.ParseUint(string(fields[startField]), 10, 64); err != nil {
+		return stat{}, errNoStat
 	}
 	return st, nil
 }
@@ -106,14 +95,18 @@ func (l *Launcher) Guard(ln net.Listener) net.Listener { return Guard(ln, l.log,
 // Guard is the guard of a process that has filterOf tell whether a process is
 // one of a filter, and of which; "" is of none.
 func Guard(ln net.Listener, log *slog.Logger, filterOf func(pid int) (string, error)) net.Listener {
-	return &guard{ln, log, filterOf}
+	return &guard{ln, log, filterOf, rate.Sometimes{First: guardLines, Interval: time.Minute}}
 }
 
 type guard struct {
 	net.Listener
 	log      *slog.Logger
 	filterOf func(pid int) (string, error)
+	told     rate.Sometimes
 }
+
+// guardLines are told of filters that call; later ones once a minute.
+const guardLines = 10
 
 // Accept waits for a caller that is no filter.
 func (g *guard) Accept() (net.Conn, error) {
@@ -128,7 +121,7 @@ func (g *guard) Accept() (net.Conn, error) {
 		}
 		c.Close()
 		if name != "" {
-			g.log.Warn("a filter tried the control socket", "filter", name)
+			g.told.Do(func() { g.log.Warn("a filter tried the control socket", "filter", name) })
 		}
 	}
 }

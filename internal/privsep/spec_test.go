@@ -96,9 +96,12 @@ func FuzzSpec(f *testing.F) {
 	})
 }
 
+// rest is what follows the session in /proc/PID/stat, up to behind the start time.
+const rest = " 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4711 1234"
+
 func FuzzStat(f *testing.F) {
-	f.Add([]byte("12 (sh) S 1 12 12 0 -1"))
-	f.Add([]byte("12 (a) b) (S) Z 1 12 13 0"))
+	f.Add([]byte("12 (sh) S 1 12 12" + rest))
+	f.Add([]byte("12 (a) b) (S) Z 1 12 13" + rest))
 	f.Add([]byte("12 (x"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		st, err := parseStat(12, text)
@@ -110,11 +113,11 @@ func FuzzStat(f *testing.F) {
 }
 
 func TestStat(t *testing.T) {
-	st, err := parseStat(12, []byte("12 (a) Z 9 9 9 (S) S 1 13 14 0"))
-	if err != nil || st != (stat{12, 1, 13, 14, 'S'}) {
+	st, err := parseStat(12, []byte("12 (a) Z 9 9 9 (S) S 1 13 14"+rest))
+	if err != nil || st != (stat{12, 1, 13, 14, 'S', 4711}) {
 		t.Errorf("%+v, %v", st, err)
 	}
-	for _, text := range []string{"", "12", "12 (sh) S 1 2", "12 (sh) S 1 2 x", "12 (sh) SS 1 2 3", "12 (sh) \x00 1 2 3"} {
+	for _, text := range []string{"", "12", "12 (sh) S 1 2 3 0 -1", "12 (sh) S 1 2 x" + rest, "12 (sh) SS 1 2 3" + rest, "12 (sh) \x00 1 2 3" + rest} {
 		if _, err := parseStat(12, []byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -124,12 +124,10 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 	if err != nil {
 		return nil, reply{}, err
 	}
-	// Known before it runs, so that Guard knows it from its first moment.
-	l.mu.Lock()
-	l.running[cmd.Process.Pid] = &launched{name: sp.Name, spec: sp}
-	l.mu.Unlock()
+	notes := l.know(cmd.Process.Pid, sp)
 	rep, err := converse(tell, hear, message)
 	if err == nil {
+		rep.Notes = append(rep.Notes, notes...)
 		return cmd, rep, nil
 	}
 	cmd.Process.Kill()
@@ -138,6 +136,27 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 		err = fmt.Errorf("%w (%v)", err, e)
 	}
 	return nil, rep, err
+}
+
+// know makes a process known before it runs the filter's program, so that Guard
+// and the reaper know it from its first moment.
+func (l *Launcher) know(pid int, sp *spec) (notes []string) {
+	p := &launched{name: sp.Name, spec: sp}
+	st, err := readStat(pid)
+	p.start = st.start
+	l.mu.Lock()
+	l.running[pid] = p
+	l.mu.Unlock()
+	if sp.Probe {
+		return nil
+	}
+	if err == nil {
+		err = l.entrust(pid)
+	}
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("what filters have started is not ended when the server is killed: %v", err))
+	}
+	return notes
 }
 
 // converse sends the spec and reads the reply. The pipe's end is the program's
@@ -231,6 +250,9 @@ func (l *Launcher) End(pid int) {
 
 func (l *Launcher) forget(pid int) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	delete(l.running, pid)
-	l.mu.Unlock()
+	if l.reaper != nil {
+		l.reaper.say(fmt.Sprintf("-%d\n", pid))
+	}
 }

@@ -37,6 +37,9 @@ func (l engineLauncher) Start(c *config.Proc, _ []string, stdio [3]*os.File) (fi
 	return engineProcess{l.e, st}, nil
 }
 
+// Close has nothing to do: the parent outlives us.
+func (l engineLauncher) Close() {}
+
 func (l engineLauncher) Show(pid int) (admin.FilterProcess, error) {
 	var sh shown
 	_, err := l.e.call(callShow, processArgs{pid}, &sh)

@@ -16,6 +16,7 @@ type launcher interface {
 	For(cfg *config.Config) launcher           // of another configuration
 	Show(pid int) (admin.FilterProcess, error) // read back from the system
 	Guard(net.Listener) net.Listener           // hangs up on filters
+	Close()                                    // after the last process
 }
 
 // ownLauncher makes filters children of our own.

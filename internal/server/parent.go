@@ -372,4 +372,5 @@ func (p *Parent) close() {
 	if p.control != nil {
 		p.control.Close()
 	}
+	p.launcher.Close()
 }

@@ -248,6 +248,9 @@ func (s *Server) close() {
 		s.filters.Stop(ctx)
 		cancel()
 	}
+	if s.launcher != nil {
+		s.launcher.Close()
+	}
 	if s.agent != nil {
 		s.agent.Close()
 	}

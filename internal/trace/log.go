@@ -69,7 +69,7 @@ func (l logger) Event(e *Event) {
 func attrs(a []slog.Attr, e *Event) []slog.Attr {
 	str := func(key, value string) {
 		if value != "" {
-			a = append(a, slog.String(key, value))
+			a = append(a, slog.String(key, cut(value)))
 		}
 	}
 	if e.Session != 0 {
@@ -108,6 +108,17 @@ func attrs(a []slog.Attr, e *Event) []slog.Attr {
 		str("cause", e.Cause.Error())
 	}
 	return a
+}
+
+// maxLogged is how much of a text is logged, in bytes: filters and other hosts
+// write some of them.
+const maxLogged = 2048
+
+func cut(text string) string {
+	if len(text) <= maxLogged {
+		return text
+	}
+	return text[:maxLogged] + "..."
 }
 
 // addrKey says what an event's address is.

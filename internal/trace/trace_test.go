@@ -40,6 +40,8 @@ func TestLogLine(t *testing.T) {
 			`level=INFO msg=refused session=0000000000000001 phase=data text=No cause="disk gone"`},
 		{"commands only when asked for", slog.LevelInfo, Event{Kind: ProtocolClient, Text: "NOOP"}, ``},
 		{"commands", slog.LevelDebug, Event{Kind: ProtocolClient, Text: "NOOP"}, `level=DEBUG msg=protocol-client text=NOOP`},
+		{"a long text", slog.LevelInfo, Event{Kind: FilterReport, Session: 1, Text: strings.Repeat("x", maxLogged+1)},
+			`level=INFO msg=filter-report session=0000000000000001 text=` + strings.Repeat("x", maxLogged) + "..."},
 		{"unknown kind", slog.LevelDebug, Event{Kind: 255}, ``},
 	}
 	for _, tt := range tests {

@@ -49,6 +49,8 @@ type house struct {
 	*weirtest.Server
 	mail  string
 	addrs map[string]string // of the listeners, by filter; "" has none
+
+	separated bool // in several processes
 }
 
 // loopback gives an address of this machine that nobody else uses, so that the
@@ -62,7 +64,12 @@ func loopback() string {
 func newHouse(t *testing.T, config string, filters ...string) *house {
 	t.Helper()
 	dir := t.TempDir()
-	h := &house{mail: filepath.Join(dir, "mail"), addrs: make(map[string]string)}
+	return startHouse(t, &house{mail: filepath.Join(dir, "mail")}, dir, config, weirtest.Userbase(filepath.Join(dir, "home"), "alice"), filters...)
+}
+
+func startHouse(t *testing.T, h *house, dir, config, userbase string, filters ...string) *house {
+	t.Helper()
+	h.addrs = make(map[string]string)
 	const first = 12000 // below the ports that the system gives to clients
 	own := loopback()
 	for i, f := range append(filters, "") {
@@ -78,14 +85,21 @@ smtp limit max-sessions 5000 max-sessions-per-source 5000 max-errors 1000000 max
 table users { %s }
 action "local" maildir "%s/%%{rcpt.user}" userbase <users>
 match from any for domain "example.test" action "local"
-`, weirtest.Userbase(filepath.Join(dir, "home"), "alice"), h.mail)
+`, userbase, h.mail)
 	h.Server = weirtest.Start(t, dir, config)
+	h.awaitBanner(t)
+	return h
+}
+
+// awaitBanner waits until the server serves.
+func (h *house) awaitBanner(t *testing.T) {
+	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := dial(h.addrs[""]); err == nil {
 			ok, err := c.hear()
 			c.conn.Close()
 			if ok && err == nil {
-				return h
+				return
 			}
 		}
 		if !h.Alive() || time.Now().After(end) {
@@ -102,7 +116,7 @@ func declare(name, mode, phase, options string) string {
 // rss gives the server's memory in KB.
 func (h *house) rss(t *testing.T) int {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PID()))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.engine(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

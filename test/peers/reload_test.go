@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +53,9 @@ type reloadBed struct {
 	may    [][2]int       // of each session, the first and last of states that it may have
 	errs   []error
 	faulty int
+
+	users    reloadUsers
+	userbase string // entry of the recipient
 }
 
 // config is configuration "a" or "b"; extra is put at its end.
@@ -62,32 +64,36 @@ func (b *reloadBed) config(name, extra string) string {
 	if name == "b" {
 		n = 1
 	}
+	server, rights, tls := b.users.words(b.dir)
 	return fmt.Sprintf(`queue path "%[1]s/spool"
-filter gen proc-exec "%[1]s/stamper gen %[2]s"
-filter steady proc-exec "%[1]s/stamper steady x"
+%[7]s
+filter gen proc-exec "%[1]s/stamper gen %[2]s" %[8]s
+filter steady proc-exec "%[1]s/stamper steady x" %[8]s
 filter both chain { gen, steady }
-filter only-%[2]s proc-exec "%[1]s/stamper only %[2]s"
-listen on 127.0.0.1 port %[3]d filter both
+filter only-%[2]s proc-exec "%[1]s/stamper only %[2]s" %[8]s
+listen on 127.0.0.1 port %[3]d %[9]s filter both
 listen on 127.0.0.1 port %[4]d filter only-%[2]s
 table users { %[5]s }
 action "local" maildir "%[1]s/mail" userbase <users>
 match from any for domain "example.test" action "local"
-%[6]s`, b.dir, name, b.port, b.other[n], weirtest.Userbase(filepath.Join(b.dir, "home"), "alice"), extra)
+%[6]s`, b.dir, name, b.port, b.other[n], b.userbase, extra, server, rights, tls)
 }
 
 // TestReload reloads under load, two configurations and broken ones in turn. No
 // connection is refused and no session cut; each message is filtered by the
 // configuration that its session began with, and by it alone; a filter that is
 // in both keeps its process, and the others' processes end.
-func TestReload(t *testing.T) {
-	n := reloads
+func TestReload(t *testing.T) { newReloadBed(t, reloadUsers{}).run(reloads) }
+
+// run makes n reloads, or as many as the environment says.
+func (b *reloadBed) run(n int) {
+	t := b.t
 	if s := os.Getenv("WEIR_RELOADS"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {
 			t.Fatalf("WEIR_RELOADS: %v", err)
 		}
 	}
-	b := newReloadBed(t)
 	quit := make(chan struct{})
 	var clients sync.WaitGroup
 	for i := range reloadClients {
@@ -124,9 +130,10 @@ func TestReload(t *testing.T) {
 	})
 }
 
-func newReloadBed(t *testing.T) *reloadBed {
+func newReloadBed(t *testing.T, users reloadUsers) *reloadBed {
+	t.Helper()
 	b := &reloadBed{
-		t: t, dir: t.TempDir(), port: weirtest.FreePort(t), other: [2]int{weirtest.FreePort(t), weirtest.FreePort(t)},
+		t: t, users: users, dir: t.TempDir(), port: weirtest.FreePort(t), other: [2]int{weirtest.FreePort(t), weirtest.FreePort(t)},
 		states: []string{"a"}, want: make(map[string]int),
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -137,6 +144,10 @@ func newReloadBed(t *testing.T) *reloadBed {
 	b.taken = ln.Addr().(*net.TCPAddr).Port
 	if err := os.WriteFile(filepath.Join(b.dir, "stamper"), []byte(stamper), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	b.userbase = weirtest.Userbase(filepath.Join(b.dir, "home"), "alice")
+	if users.separate() {
+		b.separate()
 	}
 	_, text, _ := strings.Cut(b.config("a", ""), "\n") // Start has its own queue path, the same
 	b.Server = weirtest.Start(t, b.dir, text, b.port)
@@ -240,13 +251,16 @@ func (b *reloadBed) refuse(i int) {
 }
 
 // descriptors counts the open files of the server.
-func (b *reloadBed) descriptors() int {
+func (b *reloadBed) descriptors() (n int) {
 	b.t.Helper()
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.PID()))
-	if err != nil {
-		b.t.Fatal(err)
+	for _, pid := range b.processes() {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil && pid == b.PID() {
+			b.t.Fatal(err)
+		}
+		n += len(fds)
 	}
-	return len(fds)
+	return n
 }
 
 func (b *reloadBed) note(err error) {
@@ -274,72 +288,6 @@ func (b *reloadBed) await(n int) {
 		}
 		return nil
 	})
-}
-
-// session sends a few messages; that of every other client lasts for about as
-// long as two reloads.
-func (b *reloadBed) session(client int) error {
-	b.mu.Lock()
-	first := len(b.states) - 1
-	b.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", b.port), programLimit)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(programLimit))
-	c, err := smtp.NewClient(conn, "mx.example.test")
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	id := len(b.may)
-	b.may = append(b.may, [2]int{first, len(b.states) - 1})
-	b.mu.Unlock()
-	for i := range 3 {
-		if i > 0 && client%2 == 0 {
-			b.wait()
-		}
-		msg := fmt.Sprintf("m%d-%d", id, i)
-		if err := sendStamped(c, msg); err != nil {
-			return fmt.Errorf("session %d: %w", id, err)
-		}
-		b.mu.Lock()
-		b.want[msg] = id
-		b.mu.Unlock()
-	}
-	return c.Quit()
-}
-
-// wait waits for one more change of state, or for a moment.
-func (b *reloadBed) wait() {
-	b.mu.Lock()
-	seen := len(b.states)
-	b.mu.Unlock()
-	for range 40 {
-		b.mu.Lock()
-		now := len(b.states)
-		b.mu.Unlock()
-		if now > seen {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-func sendStamped(c *smtp.Client, id string) error {
-	if err := c.Mail("sender@example.net"); err != nil {
-		return err
-	}
-	if err := c.Rcpt("alice@example.test"); err != nil {
-		return err
-	}
-	w, err := c.Data()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "From: <sender@example.net>\r\nSubject: %s\r\nX-Stamp-gen: none\r\nX-Stamp-steady: none\r\n\r\ntext\r\n", id)
-	return w.Close()
 }
 
 var stamped = regexp.MustCompile(`(?m)^Subject: (m\d+-\d+)\nX-Stamp-gen: ([ab]) (\d+)\nX-Stamp-steady: x (\d+)$`)

@@ -258,6 +258,10 @@ func TestSeparation(t *testing.T) {
 			t.Errorf("%s is in root's group: %q", name, st["Groups"])
 		}
 	}
+	const kill = "0000000000000020" // CAP_KILL
+	if st := status(t, procs["weir: reaper"]); st["NoNewPrivs"] != "1" || st["Seccomp"] != "2" || st["CapEff"] != kill || st["CapBnd"] != kill {
+		t.Errorf("the reaper has no_new_privs %s, seccomp %s, capabilities %s of %s", st["NoNewPrivs"], st["Seccomp"], st["CapEff"], st["CapBnd"])
+	}
 	if st := status(t, procs["weir: delivery"]); !strings.HasPrefix(st["Uid"], h.uid[recipientUser]+" ") {
 		t.Errorf("a delivery has uids %s", st["Uid"])
 	}
@@ -268,7 +272,7 @@ func TestSeparation(t *testing.T) {
 // descriptors: the engine has its queue, sockets and pipes, and nothing else.
 func (h *house) descriptors(t *testing.T, procs map[string]int) {
 	t.Helper()
-	for _, name := range []string{"weir: engine", "weir: signer"} {
+	for _, name := range []string{"weir: engine", "weir: signer", "weir: reaper"} {
 		links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", procs[name]))
 		if len(links) == 0 {
 			t.Errorf("%s has no descriptors", name)

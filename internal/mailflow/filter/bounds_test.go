@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
+	"github.com/weirmail/weir/internal/trace"
 )
 
 // A thousand sessions that wait for the end of a message from a silent filter
@@ -146,5 +149,81 @@ func TestHistogram(t *testing.T) {
 	h.add(time.Second)
 	if p50, p99 := h.percentiles(); p50 < 10*time.Microsecond || p50 > 13*time.Microsecond || p99 < time.Second || p99 > 1300*time.Millisecond {
 		t.Errorf("percentiles %v, %v", p50, p99)
+	}
+}
+
+// TestReportBounds: what a filter reports by itself is bounded in number, and
+// what waits for a session in size.
+func TestReportBounds(t *testing.T) {
+	c := &counter{}
+	told := 0
+	h := &Host{opt: Options{Log: slog.New(c), Sink: sinkFunc(func(*trace.Event) { told++ })}.withDefaults()}
+	s := &Session{chain: &Chain{h: h}, id: 1}
+	p := &process{seats: map[mail.SessionID]*seat{1: {s: s}}}
+	w := newWorker(h, &proc{name: "a"}, 0)
+	begin := time.Now()
+	for range 2 * strayBurst {
+		w.report(p, &filterwire.Line{Session: 2, Text: []byte("stray")})
+	}
+	if most := strayBurst + int(time.Since(begin).Seconds()*straysPerSecond) + 1; told < strayBurst || told > most {
+		t.Errorf("%d reports of no session were told, want %d to %d", told, strayBurst, most)
+	}
+	for range 4 {
+		w.report(p, &filterwire.Line{Session: 1, Text: bytes.Repeat([]byte("x"), maxReportBytes/3)})
+	}
+	if len(s.reports) != 3 || s.lost != 1 {
+		t.Errorf("%d reports wait, %d are lost", len(s.reports), s.lost)
+	}
+	for range 2 * reportBurst {
+		w.report(p, &filterwire.Line{Session: 1})
+	}
+	allowed, most := len(s.reports)+s.lost, reportBurst+int(time.Since(begin).Seconds()*reportsPerSecond)+1
+	if allowed < reportBurst || allowed > most || len(s.reports) != maxReports {
+		t.Errorf("%d reports of a session were heeded, want %d to %d; %d wait", allowed, reportBurst, most, len(s.reports))
+	}
+	s.flushReports()
+	if s.waiting != 0 || s.reports != nil {
+		t.Errorf("%d bytes wait in %d reports", s.waiting, len(s.reports))
+	}
+}
+
+type sinkFunc func(*trace.Event)
+
+func (f sinkFunc) Event(e *trace.Event) { f(e) }
+
+// TestExitedWithOpenPipes: a program that has ended has, also if somebody whom
+// it has left behind holds its pipes open.
+func TestExitedWithOpenPipes(t *testing.T) {
+	_, ev := host(t, Options{}, "/bin/sh -c 'echo \"register|ready\"; setsid sleep 6 & sleep 0.5; exit 3'")
+	e := ev.wait(t, "the fault", kind(trace.FilterFailed, ""))
+	if !errors.Is(e.Cause, ErrExited) || !strings.Contains(e.Cause.Error(), "exit status 3") {
+		t.Errorf("fault %v", e.Cause)
+	}
+}
+
+// TestOneLimit: the time that a question waits for room in the pipe counts, too.
+func TestOneLimit(t *testing.T) {
+	p, st, _ := loneProcess()
+	var pp pipes
+	if err := pp.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer pp.close()
+	var err error
+	if p.stdin, err = newWriter(pp.ours[0], func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	defer p.stdin.close()
+	for line := make([]byte, 64<<10); err == nil; {
+		err = p.stdin.put(line, patience{limit: 50 * time.Millisecond})
+	}
+	const limit = time.Second
+	st.w.proc.policy.timeout = limit
+	st.token = 0
+	began := time.Now()
+	time.AfterFunc(limit*9/10, func() { io.Copy(io.Discard, pp.child[0]) }) // and never answers
+	_, _, err = st.ask(&question{p: p, token: p.token(false), phase: filterwire.RcptTo, line: []byte("line\n")})
+	if took := time.Since(began); !errors.Is(err, ErrTimeout) || took < limit || took > limit*8/5 {
+		t.Errorf("%v after %v", err, took)
 	}
 }

@@ -114,7 +114,7 @@ func (w *worker) start() (*process, error) {
 		return nil, err
 	}
 	p := &process{
-		w: w, stdout: pp.ours[1], seats: make(map[mail.SessionID]*seat),
+		w: w, stdout: pp.ours[1], stderr: pp.ours[2], seats: make(map[mail.SessionID]*seat),
 		ready: make(chan struct{}), over: make(chan struct{}), exited: make(chan struct{}),
 	}
 	var key [8]byte
@@ -157,6 +157,7 @@ func (p *process) exec(argv []string, stdio [3]*os.File) error {
 		started <- nil
 		p.status = run.Wait()
 		close(p.exited)
+		p.expectEnd()
 	}()
 	return <-started
 }

@@ -19,6 +19,7 @@ type process struct {
 	pid    int
 	stdin  *writer
 	stdout *os.File
+	stderr *os.File // its reader closes it
 
 	// Tokens count up from base. The lowest bit is set in those of messages,
 	// so that a late line of a message that is over is known as one.
@@ -272,6 +273,8 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	st.token, st.phase, st.err = ask.token, ask.phase, nil
 	st.mu.Unlock()
 	limit := st.w.proc.policy.timeout
+	timer := st.s.timer(limit) // for both: room in the pipe, and the answer
+	defer timer.Stop()
 	crowd := ask.p.asking.Add(1) > 1
 	defer ask.p.asking.Add(-1)
 	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done, crowd: crowd}); err != nil {
@@ -283,8 +286,6 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 		}
 		return st.giveUp(ask, err, false)
 	}
-	timer := st.s.timer(limit)
-	defer timer.Stop()
 	select {
 	case <-st.answer:
 		return st.got, st.param, st.err

@@ -24,7 +24,7 @@ import (
 // has a message under way.
 func loneProcess() (*process, *seat, *stream) {
 	h := &Host{opt: Options{Sink: trace.Discard}}
-	w := &worker{h: h, proc: &proc{name: "a"}}
+	w := newWorker(h, &proc{name: "a"}, 0)
 	p := &process{
 		w: w, base: 0x1000, seats: map[mail.SessionID]*seat{},
 		ready: make(chan struct{}), over: make(chan struct{}),

@@ -2,8 +2,13 @@ package filter
 
 import (
 	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/weirmail/weir/internal/filterwire"
+	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/trace"
 )
 
@@ -124,15 +129,53 @@ func (s *Session) put(st *seat, p *process, lines []byte) error {
 	return err
 }
 
+// How many reports a filter may give by itself: each is a line in the log, and
+// other filters may be told. Those of a session of the filter are bounded besides
+// by what its client does; those of none are like lines on standard error.
+const (
+	reportsPerSecond = 5000
+	reportBurst      = 10000
+	straysPerSecond  = logPerSecond
+	strayBurst       = logBurst
+)
+
+// reportLimits are those of one worker.
+type reportLimits struct {
+	ofSession, stray *rate.Limiter
+	dropped          *atomic.Int64
+}
+
+func newReportLimits() reportLimits {
+	return reportLimits{rate.NewLimiter(reportsPerSecond, reportBurst), rate.NewLimiter(straysPerSecond, strayBurst), new(atomic.Int64)}
+}
+
+// allow reports whether one more report is to be told; the log is told how many
+// were not.
+func (r *reportLimits) allow(w *worker, ofSession bool) bool {
+	limit := r.stray
+	if ofSession {
+		limit = r.ofSession
+	}
+	if !limit.Allow() {
+		r.dropped.Add(1)
+		return false
+	}
+	if n := r.dropped.Swap(0); n > 0 {
+		w.h.opt.Log.Warn("reports of a filter dropped", "filter", w.proc.name, "count", n)
+	}
+	return true
+}
+
 // queueReport keeps a filter's report for the session's goroutine; readers
 // call it.
 func (s *Session) queueReport(name, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.reports) >= maxReports {
+	if len(s.reports) >= maxReports || s.waiting+len(text) > maxReportBytes {
 		s.lost++
 		return
 	}
+	s.waiting += len(text)
 	s.reports = append(s.reports, filterReport(s.id, "proc", name, text))
 }
 
@@ -140,7 +183,7 @@ func (s *Session) queueReport(name, text string) {
 func (s *Session) flushReports() {
 	s.mu.Lock()
 	reports, lost := s.reports, s.lost
-	s.reports, s.lost = nil, 0
+	s.reports, s.lost, s.waiting = nil, 0, 0
 	s.mu.Unlock()
 	for _, e := range reports {
 		s.emit(e)
@@ -158,4 +201,25 @@ func (s *Session) emit(e *trace.Event) {
 	}
 	s.chain.h.opt.Sink.Event(e)
 	s.Event(e)
+}
+
+// report takes a filter's own report line.
+func (w *worker) report(p *process, l *filterwire.Line) {
+	st := p.seat(l.Session)
+	if !w.reports.allow(w, st != nil) {
+		return
+	}
+	if st != nil {
+		st.s.queueReport(w.proc.name, string(l.Text))
+		return
+	}
+	w.h.opt.Sink.Event(filterReport(l.Session, "proc", w.proc.name, string(l.Text)))
+}
+
+// filterReport makes the event of a report that a filter gives.
+func filterReport(id mail.SessionID, method, name, text string) *trace.Event {
+	return &trace.Event{
+		Kind: trace.FilterReport, Time: time.Now(), Session: id,
+		Method: method, Filter: name, Text: text,
+	}
 }

@@ -46,12 +46,17 @@ type Session struct {
 
 	mu      sync.Mutex
 	reports []*trace.Event // given by filters, not yet told
-	lost    int            // reports beyond maxReports
+	waiting int            // bytes in their texts
+	lost    int            // reports beyond maxReports and maxReportBytes
 }
 
-// maxReports is how many reports of filters wait until the session's own
-// goroutine comes to tell them; more are dropped.
-const maxReports = 64
+// maxReports is how many reports of filters, and maxReportBytes how much text in
+// them, wait until the session's own goroutine comes to tell them; more are
+// dropped.
+const (
+	maxReports     = 64
+	maxReportBytes = 64 << 10
+)
 
 // resetTx forgets what belongs to one transaction.
 func (s *Session) resetTx() {

@@ -136,6 +136,9 @@ func (s *spool) spill() error {
 		os.Remove(f.Name()) // the open file lives until it is closed
 		s.file = f
 	}
+	if err := roomFor(s.file); err != nil {
+		return err
+	}
 	if _, err := s.file.WriteAt(*s.mem, s.wr); err != nil {
 		return err
 	}

@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weirmail/weir/internal/filterwire"
-	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/trace"
 )
 
@@ -23,6 +21,7 @@ const (
 	restartGrace = 2 * time.Second        // questions wait so long for a restart that is due, not longer
 	killGrace    = 2 * time.Second        // between end of input, SIGTERM and SIGKILL
 	statusWait   = 200 * time.Millisecond // for the exit status that explains an end of output
+	outputWait   = 2 * time.Second        // for the end of output after that of the program
 )
 
 // Ready is the state of a worker whose process can be asked.
@@ -47,7 +46,8 @@ type worker struct {
 	settled chan struct{}           // closed when the first start has come to something
 	done    chan struct{}           // closed when run has returned
 	renew   chan chan<- error       // asks for a new process; see Host.Restart
-	old     sync.WaitGroup          // processes that are leaving
+	reports reportLimits
+	old     sync.WaitGroup // processes that are leaving
 
 	mu       sync.Mutex
 	state    string    // starting, ready, restarting, stopped
@@ -62,7 +62,7 @@ func newWorker(h *Host, p *proc, n int) *worker {
 	return &worker{
 		h: h, proc: p, n: n, state: stateStopped, since: time.Now(),
 		settled: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
-		renew: make(chan chan<- error),
+		renew: make(chan chan<- error), reports: newReportLimits(),
 	}
 }
 
@@ -236,6 +236,7 @@ func (w *worker) end(p *process) {
 // the protocol or has closed a pipe gets no time to read the end of its input.
 func (p *process) terminate() {
 	p.stdin.close()
+	defer func() { p.stderr.SetReadDeadline(time.Now().Add(outputWait)) }()
 	if (p.w.proc.stopping() || p.leaving.Load()) && p.wait(killGrace) {
 		p.stdout.Close()
 		return
@@ -288,6 +289,18 @@ func (p *process) inputLost(err error) {
 	case <-p.over:
 	case <-t.C:
 		p.fail(fmt.Errorf("%w: %w", ErrExited, err))
+	}
+}
+
+// expectEnd ends a process whose program has ended, but not its output: where
+// there is no seccomp, a child that it has left behind may hold the pipes open.
+func (p *process) expectEnd() {
+	t := time.NewTimer(outputWait)
+	defer t.Stop()
+	select {
+	case <-p.over:
+	case <-t.C:
+		p.fail(ErrExited)
 	}
 }
 
@@ -365,22 +378,5 @@ func (w *worker) current(ctx context.Context) *process {
 		case <-w.proc.stop:
 		}
 		t.Stop()
-	}
-}
-
-// report takes a filter's own report line.
-func (w *worker) report(p *process, l *filterwire.Line) {
-	if st := p.seat(l.Session); st != nil {
-		st.s.queueReport(w.proc.name, string(l.Text))
-		return
-	}
-	w.h.opt.Sink.Event(filterReport(l.Session, "proc", w.proc.name, string(l.Text)))
-}
-
-// filterReport makes the event of a report that a filter gives.
-func filterReport(id mail.SessionID, method, name, text string) *trace.Event {
-	return &trace.Event{
-		Kind: trace.FilterReport, Time: time.Now(), Session: id,
-		Method: method, Filter: name, Text: text,
 	}
 }

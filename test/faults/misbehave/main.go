@@ -6,6 +6,8 @@
 // and adds one, so that its edits are seen. At PHASE it does what MODE says, in
 // each session. The modes of phase "start" come before register|ready, those of
 // "data-line" at the third line of a message unless they say otherwise.
+//
+// With MODE chaos, PHASE is a seed and the filter goes wrong at random.
 package main
 
 import (
@@ -63,6 +65,7 @@ type filter struct {
 	in          *bufio.Reader
 	out         *bufio.Writer
 	lines       map[string]int // of the message of a session
+	chaos       *chaos         // nil in other modes
 }
 
 func main() {
@@ -74,6 +77,9 @@ func main() {
 		mode: os.Args[1], phase: os.Args[2], lines: make(map[string]int),
 		in: bufio.NewReaderSize(os.Stdin, 1<<18), out: bufio.NewWriterSize(os.Stdout, 1<<18),
 	}
+	if f.mode == "chaos" {
+		f.chaos = newChaos(f.phase)
+	}
 	for {
 		line, err := f.in.ReadSlice('\n')
 		if err != nil {
@@ -83,6 +89,8 @@ func main() {
 		switch {
 		case string(line) == "config|ready":
 			f.register()
+		case f.chaos != nil && bytes.HasPrefix(line, []byte("report|")):
+			f.chaos.report(line)
 		case bytes.HasPrefix(line, []byte("filter|")):
 			if p := strings.SplitN(string(line), "|", 8); len(p) == 8 {
 				f.request(p[4], p[5], p[6], p[7])
@@ -103,6 +111,9 @@ func (f *filter) register() {
 	if f.phase == "start" {
 		f.start()
 	}
+	if f.chaos != nil {
+		chaosStart(f)
+	}
 	f.say("register|report|smtp-in|*")
 	for _, ph := range strings.Fields("connect helo ehlo mail-from rcpt-to data data-line commit") {
 		f.say("register|filter|smtp-in|%s", ph)
@@ -111,6 +122,9 @@ func (f *filter) register() {
 	f.out.Flush()
 	if f.phase == "start" && f.mode == "exit-after-ready" {
 		os.Exit(1)
+	}
+	if f.phase == "for-ever" {
+		go flood(f.mode)
 	}
 }
 
@@ -129,6 +143,29 @@ func (f *filter) start() {
 	}
 }
 
+// floods are lines that are written as fast as they are read.
+var floods = map[string]string{
+	"flood-answers":       "filter-result|0123456789abcdef|1|proceed",
+	"flood-lines":         "filter-dataline|0123456789abcdef|1|x",
+	"flood-reports":       "report|1|smtp-in|0123456789abcdef|flood",
+	"flood-long-reports":  "report|1|smtp-in|0123456789abcdef|flood" + strings.Repeat("x", 100000),
+	"flood-registrations": "register|report|smtp-in|*",
+	"flood-stderr":        "flood",
+}
+
+func flood(mode string) {
+	out := os.Stdout
+	if mode == "flood-stderr" {
+		out = os.Stderr
+	}
+	line := []byte(floods[mode] + "\n")
+	for lines := bytes.Repeat(line, max(1, 60000/len(line))); ; {
+		if _, err := out.Write(lines); err != nil {
+			forever()
+		}
+	}
+}
+
 func forever() {
 	for {
 		time.Sleep(time.Hour)
@@ -137,6 +174,9 @@ func forever() {
 
 // request answers one question.
 func (f *filter) request(phase, session, token, arg string) {
+	if f.chaos != nil && !f.chaos.request(f, phase, session, token, arg) {
+		return
+	}
 	n := 0
 	if phase == "data-line" {
 		f.lines[session]++
