@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/weirmail/weir/internal/mail"
@@ -34,30 +35,22 @@ func (q *Queue) admit(n *New) *entry {
 			continue
 		}
 		dest := q.d.Destination(e)
-		if d := s.dests[dest]; d != nil && d.envs >= q.capacity(d) {
+		if q.full(dest, fresh, now) {
 			room = false
-			if d.failures > 0 {
-				e.Next = now.Add(postponeFor(q.opt.Rand()))
+			if n.Lines == nil {
+				n.Lines = make([]Line, len(n.Envelopes))
 			}
+			n.Lines[i] = q.lineOf(dest, n.Message, e, now)
 		}
 		en.add(dest, e)
 	}
-	if en.envs == 0 || !room || s.envs[fresh] > 0 && s.envs[fresh]+en.envs > maxReadyFresh {
+	if en.envs == 0 || !room || s.envs[fresh] > 0 && s.envs[fresh]+en.envs > maxReady[fresh] {
 		return nil
 	}
 	s.envs[fresh] += en.envs
 	n.Claimed = true
 	en.own(n)
 	return en
-}
-
-// capacity is how many envelopes for d may be in memory; a little more when
-// the last message in had many.
-func (q *Queue) capacity(d *destination) int {
-	if d.failures > 0 {
-		return q.tuned.Load().MaxDeferred
-	}
-	return maxReadyPerDest
 }
 
 // add puts e with the others of its destination.
@@ -147,8 +140,9 @@ func (q *Queue) erase(ctx context.Context) {
 	s.mu.Unlock()
 }
 
-// begin has a message attempted that is stored now.
-func (q *Queue) begin(en *entry, body *memBody) {
+// begin has a message attempted that is stored now. Without an entry it waits
+// in the store, in lines or for the poller.
+func (q *Queue) begin(en *entry, lines []Line, body *memBody) {
 	s := &q.sched
 	if body != nil {
 		for _, it := range en.items {
@@ -160,7 +154,14 @@ func (q *Queue) begin(en *entry, body *memBody) {
 	now := q.opt.Now()
 	s.mu.Lock()
 	if en == nil {
-		s.pollAt(now)
+		for _, l := range lines {
+			if l.Name != "" {
+				q.joined(l, now)
+			}
+		}
+		if lines == nil || slices.Contains(lines, Line{}) {
+			s.pollAt(now)
+		}
 		s.mu.Unlock()
 		return
 	}

@@ -94,6 +94,7 @@ func (q *Queue) bringForward(ctx context.Context, op Op, refs []Ref) (int, error
 	if op == OpRetry {
 		for _, d := range s.dests {
 			d.until = time.Time{}
+			q.refill(d, now)
 			s.ring(d, now)
 		}
 	}
@@ -116,6 +117,11 @@ func (q *Queue) forgetWaiting(refs []Ref) []*item {
 		}
 		return false
 	})
+	now := q.opt.Now()
+	for _, d := range s.dests {
+		q.refill(d, now) // they have made room
+	}
+	q.dispatch(now)
 	s.mu.Unlock()
 	return items
 }

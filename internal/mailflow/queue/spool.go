@@ -154,7 +154,7 @@ func (s *Spool) Commit(ctx context.Context, m *mail.Message, envelopes []mail.En
 		s.q.reject(s.id, entry, err)
 		return fmt.Errorf("queue: storing message %v: %w", s.id, err)
 	}
-	s.q.begin(entry, s.keep(entry))
+	s.q.begin(entry, n.Lines, s.keep(entry))
 	return nil
 }
 

@@ -27,6 +27,9 @@ func (s *Store) Apply(ctx context.Context, c *queue.Change) error {
 
 // check refuses what would be a fault of the caller.
 func (s *Store) check(n *queue.New) error {
+	if n.Lines != nil && len(n.Lines) != len(n.Envelopes) {
+		return fmt.Errorf("message %v has %d envelopes and %d lines", n.Message.ID, len(n.Envelopes), len(n.Lines))
+	}
 	if len(n.Envelopes) == 0 || len(n.Envelopes) > envelopeMask {
 		return fmt.Errorf("message %v has %d envelopes", n.Message.ID, len(n.Envelopes))
 	}
@@ -111,32 +114,44 @@ func (w *writer) add(n *queue.New) error {
 		return err
 	}
 	for i := range n.Envelopes {
-		if err := w.addEnvelope(seq<<envelopeBits|int64(i), &n.Envelopes[i], n.Claimed); err != nil {
+		var line queue.Line
+		if n.Lines != nil {
+			line = n.Lines[i]
+		}
+		if err := w.addEnvelope(seq<<envelopeBits|int64(i), &n.Envelopes[i], n.Claimed, line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) addEnvelope(seq int64, e *mail.Envelope, claimed bool) error {
+func (w *writer) addEnvelope(seq int64, e *mail.Envelope, claimed bool, in queue.Line) error {
 	due, held := micros(e.Next), int64(0)
+	var line any
 	switch {
 	case e.Held:
 		due, held = dueHeld, 1
 	case claimed:
 		due = dueClaimed
 		w.setClaim(e.ID, claim{fence: 1, seq: seq})
+	case in.Name != "":
+		due, line = micros(in.Until), in.Name
 	}
 	_, err := w.st.addEnvelope.exec(seq, int64(e.ID), due, micros(e.Next), micros(e.Expires), int64(e.Attempts),
 		int64(e.Warned), held, e.Rcpt.Local, e.Rcpt.Domain, e.Dest.Local, e.Dest.Domain, e.Action,
-		e.Local.User, e.Local.File, e.Local.Command, int64(e.Notify), e.ORcpt, e.LastErr)
+		e.Local.User, e.Local.File, e.Local.Command, int64(e.Notify), e.ORcpt, e.LastErr, line)
 	return err
 }
 
 func (w *writer) deferEnvelope(d *queue.Deferral) error {
 	c := w.claims[d.ID]
 	w.endClaim(d.ID)
-	_, err := w.st.deferEnvelope.exec(c.seq, micros(d.Next), int64(d.Attempts), int64(d.Warned), d.LastErr)
+	due := d.Next
+	var line any
+	if d.Line.Name != "" {
+		due, line = d.Line.Until, d.Line.Name
+	}
+	_, err := w.st.deferEnvelope.exec(c.seq, micros(due), micros(d.Next), int64(d.Attempts), int64(d.Warned), d.LastErr, line)
 	return err
 }
 

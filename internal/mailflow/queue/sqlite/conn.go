@@ -85,7 +85,7 @@ func (s *stmt) bind(args []any) []driver.NamedValue {
 }
 
 // exec runs the statement and gives the number of rows that it changed.
-// Arguments are int64, string and []byte.
+// Arguments are int64, string, []byte and nil.
 func (s *stmt) exec(args ...any) (int64, error) {
 	r, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
 	clear(s.args) // do not keep bodies alive

@@ -76,7 +76,7 @@ type statements struct {
 	addMessage, addEnvelope          *stmt
 	dropEnvelope, dropMessage        *stmt
 	deferEnvelope                    *stmt
-	due, nextDue, claim              *stmt
+	due, nextDue, line, claim        *stmt
 	ids, files                       *stmt
 	removeRange, removeMessages      *stmt
 	retryRange, holdRange, freeRange *stmt
@@ -115,21 +115,23 @@ func (w *writer) prepare() error {
 		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value"},
 		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
 		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
-		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.dropEnvelope, "DELETE FROM envelope WHERE seq = ?"},
 		{&w.st.dropMessage, fmt.Sprintf("DELETE FROM message WHERE seq = ?1 AND NOT EXISTS "+
 			"(SELECT 1 FROM envelope WHERE seq BETWEEN ?1<<%d AND (?1<<%d)|%d) RETURNING body IS NULL, id", envelopeBits, envelopeBits, envelopeMask)},
 		{&w.st.deferEnvelope, fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN ?2 ELSE %d END, "+
-			"next = ?2, attempts = ?3, warned = ?4, last_err = ?5 WHERE seq = ?1", dueHeld)},
+			"next = ?3, attempts = ?4, warned = ?5, last_err = ?6, line = CASE held WHEN 0 THEN ?7 END WHERE seq = ?1", dueHeld)},
 		{&w.st.due, selectItems + " WHERE e.due <= ?1 ORDER BY e.due LIMIT ?2"},
 		{&w.st.nextDue, fmt.Sprintf("SELECT min(due) FROM envelope WHERE due < %d", dueClaimed)},
-		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d WHERE seq = ?1", dueClaimed)},
+		{&w.st.line, selectItems + " WHERE e.line = ?1 ORDER BY e.next LIMIT ?2"},
+		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d, line = NULL WHERE seq = ?1", dueClaimed)},
 		{&w.st.ids, "SELECT seq, id FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
 		{&w.st.files, "SELECT id FROM message WHERE seq BETWEEN ?1 AND ?2 AND body IS NULL AND " + noEnvelopes},
 		{&w.st.removeRange, "DELETE FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
 		{&w.st.removeMessages, "DELETE FROM message WHERE seq BETWEEN ?1 AND ?2 AND " + noEnvelopes},
-		{&w.st.retryRange, fmt.Sprintf("UPDATE envelope SET due = ?3, next = ?3 WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
-		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, due = CASE due WHEN %d THEN due ELSE %d END "+
+		{&w.st.retryRange, fmt.Sprintf("UPDATE envelope SET due = iif(line IS NULL, ?3, due), next = iif(line IS NULL, ?3, next) "+
+			"WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
+		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, line = NULL, due = CASE due WHEN %d THEN due ELSE %d END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 0 AND ?3 IS NOT NULL", dueClaimed, dueHeld)},
 		{&w.st.freeRange, fmt.Sprintf("UPDATE envelope SET held = 0, next = ?3, due = CASE due WHEN %d THEN due ELSE ?3 END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 1", dueClaimed)},
