@@ -18,14 +18,16 @@ import (
 
 // capacity is how many envelopes of a kind for d may be in memory; a little
 // more when the last message in had many. When memory gets scarce, each
-// destination has a small share of what is left, and one that is backed off
-// from none: many slow or dead hosts keep nobody else's mail from being tried.
+// destination has a small share of what is left, and one that is down next to
+// none: many slow or dead hosts keep nobody else's mail from being tried.
 func (q *Queue) capacity(d *destination, k kind, now time.Time) int {
 	s := &q.sched
 	scarce := s.envs[k] >= maxReady[k]/2
 	switch {
 	case scarce && now.Before(d.until):
 		return 0
+	case scarce && d.failures > 0:
+		return 1 // finds out whether it is back
 	case scarce:
 		return s.maxPerDest
 	case d.failures > 0:

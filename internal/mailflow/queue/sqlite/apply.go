@@ -113,6 +113,8 @@ func (w *writer) add(n *queue.New) error {
 	if err != nil {
 		return err
 	}
+	w.messages++
+	w.envelopes += int64(len(n.Envelopes))
 	for i := range n.Envelopes {
 		var line queue.Line
 		if n.Lines != nil {
@@ -161,9 +163,11 @@ func (w *writer) drop(done []queue.Claim) error {
 	for _, cl := range done {
 		seq := w.claims[cl.ID].seq
 		w.endClaim(cl.ID)
-		if _, err := w.st.dropEnvelope.exec(seq); err != nil {
+		n, err := w.st.dropEnvelope.exec(seq)
+		if err != nil {
 			return err
 		}
+		w.envelopes -= n
 		// Envelopes of one message come one after the other: it is looked at
 		// once, and once more should it come again.
 		if msg := seq >> envelopeBits; msg != last {
@@ -181,6 +185,7 @@ func (w *writer) dropMessage(seq int64) error {
 		return nil
 	}
 	return w.st.dropMessage.query(func(v []driver.Value) error {
+		w.messages--
 		if file, _ := v[0].(int64); file != 0 {
 			id, _ := v[1].(int64)
 			w.files = append(w.files, mail.MessageID(id))

@@ -63,7 +63,7 @@ func (c *conn) prepare(sql string) (*stmt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w in %q", err, sql)
 	}
-	st := &stmt{s: s}
+	st := &stmt{s: s, sql: sql}
 	c.stmts = append(c.stmts, st)
 	return st, nil
 }
@@ -72,6 +72,7 @@ func (c *conn) prepare(sql string) (*stmt, error) {
 // each time.
 type stmt struct {
 	s    driver.Stmt
+	sql  string
 	args []driver.NamedValue
 	row  []driver.Value
 }

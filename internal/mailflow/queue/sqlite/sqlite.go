@@ -180,8 +180,10 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 		}
 	}
 	// Nobody else has the lock, so nobody works on what was claimed.
-	return c.exec(fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed))
+	return c.exec(endClaims)
 }
+
+var endClaims = fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed)
 
 // readKey reads the key, by which messages are found.
 func (s *Store) readKey(c *conn) error {

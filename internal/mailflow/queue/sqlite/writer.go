@@ -60,6 +60,8 @@ type writer struct {
 	// something is written over it.
 	torn bool
 
+	messages, envelopes int64 // by how many rows the transaction changes their numbers
+
 	reserve reserve
 }
 
@@ -72,7 +74,7 @@ type undo struct {
 // statements are those that the writer has prepared.
 type statements struct {
 	begin, commit, rollback          *stmt
-	reserve, touch                   *stmt
+	reserve, touch, counted          *stmt
 	addMessage, addEnvelope          *stmt
 	dropEnvelope, dropMessage        *stmt
 	deferEnvelope                    *stmt
@@ -114,6 +116,7 @@ func (w *writer) prepare() error {
 		{&w.st.rollback, "ROLLBACK"},
 		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value"},
 		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
+		{&w.st.counted, "UPDATE meta SET value = value + iif(name = 'messages', ?1, ?2) WHERE name IN ('messages', 'envelopes')"},
 		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.dropEnvelope, "DELETE FROM envelope WHERE seq = ?"},
@@ -252,6 +255,7 @@ func (w *writer) makeRoom() bool {
 // was stored, or with queue.ErrInDoubt that this is not known.
 func (w *writer) transact(group []*request) error {
 	w.undo, w.files, w.stored = w.undo[:0], w.files[:0], w.stored[:0]
+	w.messages, w.envelopes = 0, 0
 	if _, err := w.st.begin.exec(); err != nil {
 		return w.s.explain(err)
 	}
@@ -290,7 +294,11 @@ func (w *writer) run(group []*request) error {
 			return err
 		}
 	}
-	return nil
+	if w.messages == 0 && w.envelopes == 0 {
+		return nil
+	}
+	_, err := w.st.counted.exec(w.messages, w.envelopes)
+	return err
 }
 
 // rollback undoes the transaction, in memory too. That it fails does not
