@@ -115,31 +115,37 @@ func (w *writer) add(n *queue.New) error {
 	}
 	w.messages++
 	w.envelopes += int64(len(n.Envelopes))
+	alone := len(n.Envelopes) == 1
 	for i := range n.Envelopes {
 		var line queue.Line
 		if n.Lines != nil {
 			line = n.Lines[i]
 		}
-		if err := w.addEnvelope(seq<<envelopeBits|int64(i), &n.Envelopes[i], n.Claimed, line); err != nil {
+		cl := claim{seq: seq<<envelopeBits | int64(i), alone: alone, file: n.Body != nil}
+		if n.Claimed {
+			cl.fence = 1
+		}
+		if err := w.addEnvelope(cl, &n.Envelopes[i], line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) addEnvelope(seq int64, e *mail.Envelope, claimed bool, in queue.Line) error {
+// addEnvelope inserts e, claimed if c has a fence.
+func (w *writer) addEnvelope(c claim, e *mail.Envelope, in queue.Line) error {
 	due, held := micros(e.Next), int64(0)
 	var line any
 	switch {
 	case e.Held:
 		due, held = dueHeld, 1
-	case claimed:
+	case c.fence != 0:
 		due = dueClaimed
-		w.setClaim(e.ID, claim{fence: 1, seq: seq})
+		w.setClaim(e.ID, c)
 	case in.Name != "":
 		due, line = micros(in.Until), in.Name
 	}
-	_, err := w.st.addEnvelope.exec(seq, int64(e.ID), due, micros(e.Next), micros(e.Expires), int64(e.Attempts),
+	_, err := w.st.addEnvelope.exec(c.seq, int64(e.ID), due, micros(e.Next), micros(e.Expires), int64(e.Attempts),
 		int64(e.Warned), held, e.Rcpt.Local, e.Rcpt.Domain, e.Dest.Local, e.Dest.Domain, e.Action,
 		e.Local.User, e.Local.File, e.Local.Command, int64(e.Notify), e.ORcpt, e.LastErr, line)
 	return err
@@ -161,16 +167,22 @@ func (w *writer) deferEnvelope(d *queue.Deferral) error {
 func (w *writer) drop(done []queue.Claim) error {
 	last := int64(-1)
 	for _, cl := range done {
-		seq := w.claims[cl.ID].seq
+		c := w.claims[cl.ID]
 		w.endClaim(cl.ID)
-		n, err := w.st.dropEnvelope.exec(seq)
+		n, err := w.st.dropEnvelope.exec(c.seq)
 		if err != nil {
 			return err
 		}
 		w.envelopes -= n
+		if c.alone {
+			if err := w.dropAlone(cl.ID.Message(), c); err != nil {
+				return err
+			}
+			continue
+		}
 		// Envelopes of one message come one after the other: it is looked at
 		// once, and once more should it come again.
-		if msg := seq >> envelopeBits; msg != last {
+		if msg := c.seq >> envelopeBits; msg != last {
 			if err := w.dropMessage(last); err != nil {
 				return err
 			}
@@ -178,6 +190,17 @@ func (w *writer) drop(done []queue.Claim) error {
 		}
 	}
 	return w.dropMessage(last)
+}
+
+// dropAlone deletes the message of a single envelope. Most are such, and to
+// look whether there are others costs more than the deletion.
+func (w *writer) dropAlone(id mail.MessageID, c claim) error {
+	n, err := w.st.dropAlone.exec(c.seq >> envelopeBits)
+	w.messages -= n
+	if c.file {
+		w.files = append(w.files, id)
+	}
+	return err
 }
 
 func (w *writer) dropMessage(seq int64) error {

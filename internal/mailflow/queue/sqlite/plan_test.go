@@ -10,7 +10,8 @@ import (
 )
 
 // No statement looks at more of the queue than it is about, however much
-// there is: none scans a table or an index, or sorts what it finds.
+// there is: none scans a table or an index, or sorts what it finds. Only after
+// a crash, in the background, the rows are counted (countRows).
 func TestNoScans(t *testing.T) {
 	st := openTest(t, t.TempDir())
 	ref, one := queue.Ref{Message: 1}, queue.Ref{Message: 1, Envelope: 1<<32 | 1}

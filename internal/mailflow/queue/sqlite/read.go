@@ -171,15 +171,3 @@ func (s *Store) scanAll(rows *sql.Rows) ([]queue.Item, error) {
 	}
 	return out, s.explain(rows.Err())
 }
-
-// selectCounts counts held envelopes by due, which has an index; a claimed
-// one that somebody holds is still claimed.
-var selectCounts = fmt.Sprintf("SELECT (SELECT value FROM meta WHERE name = 'messages'), (SELECT value FROM meta WHERE name = 'envelopes'), "+
-	"(SELECT count(*) FROM envelope WHERE due = %d), (SELECT count(*) FROM envelope WHERE due = %d)", dueHeld, dueClaimed)
-
-// Count implements queue.Store.
-func (s *Store) Count(ctx context.Context) (queue.Counts, error) {
-	var c queue.Counts
-	err := s.read.QueryRowContext(ctx, selectCounts).Scan(&c.Messages, &c.Envelopes, &c.Held, &c.Claimed)
-	return c, s.explain(err)
-}

@@ -39,6 +39,8 @@ func (r refusal) Unwrap() error { return r.error }
 type claim struct {
 	fence uint64
 	seq   int64
+	alone bool // it is the only one of its message, and always was
+	file  bool // if alone: the body is in a file
 }
 
 // writer is the goroutine that writes, and what belongs to it alone.
@@ -74,9 +76,10 @@ type undo struct {
 // statements are those that the writer has prepared.
 type statements struct {
 	begin, commit, rollback          *stmt
-	reserve, touch, counted          *stmt
+	reserve, touch                   *stmt
 	addMessage, addEnvelope          *stmt
 	dropEnvelope, dropMessage        *stmt
+	dropAlone                        *stmt
 	deferEnvelope                    *stmt
 	due, nextDue, line, claim        *stmt
 	ids, files                       *stmt
@@ -116,10 +119,10 @@ func (w *writer) prepare() error {
 		{&w.st.rollback, "ROLLBACK"},
 		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value"},
 		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
-		{&w.st.counted, "UPDATE meta SET value = value + iif(name = 'messages', ?1, ?2) WHERE name IN ('messages', 'envelopes')"},
 		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.dropEnvelope, "DELETE FROM envelope WHERE seq = ?"},
+		{&w.st.dropAlone, "DELETE FROM message WHERE seq = ?"},
 		{&w.st.dropMessage, fmt.Sprintf("DELETE FROM message WHERE seq = ?1 AND NOT EXISTS "+
 			"(SELECT 1 FROM envelope WHERE seq BETWEEN ?1<<%d AND (?1<<%d)|%d) RETURNING body IS NULL, id", envelopeBits, envelopeBits, envelopeMask)},
 		{&w.st.deferEnvelope, fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN ?2 ELSE %d END, "+
@@ -272,6 +275,7 @@ func (w *writer) transact(group []*request) error {
 	err = w.s.explain(err)
 	if w.torn && !errors.Is(err, queue.ErrNoSpace) {
 		if again := w.mend(); again != nil {
+			w.s.rows.doubt.Store(true)
 			return fmt.Errorf("%w: %w (and then: %w)", queue.ErrInDoubt, err, again)
 		}
 	}
@@ -294,11 +298,7 @@ func (w *writer) run(group []*request) error {
 			return err
 		}
 	}
-	if w.messages == 0 && w.envelopes == 0 {
-		return nil
-	}
-	_, err := w.st.counted.exec(w.messages, w.envelopes)
-	return err
+	return nil
 }
 
 // rollback undoes the transaction, in memory too. That it fails does not
@@ -336,6 +336,8 @@ func (w *writer) mend() error {
 
 // committed does what follows a transaction.
 func (w *writer) committed() {
+	w.s.rows.messages.Add(w.messages)
+	w.s.rows.envelopes.Add(w.envelopes)
 	for _, b := range w.stored {
 		b.adopted()
 	}
