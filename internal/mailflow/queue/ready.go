@@ -242,6 +242,12 @@ func (s *scheduler) removeFrom(d *destination, match func(*item, *mail.Envelope)
 // split takes the envelopes that match out of it: the result has them. It is
 // it itself if all match, nil if none does.
 func (it *item) split(match func(*item, *mail.Envelope) bool) *item {
+	if len(it.envs) == 1 { // most have one: nothing is copied
+		if match(it, it.envs[0]) {
+			return it
+		}
+		return nil
+	}
 	var in, out item
 	for i, e := range it.envs {
 		to := &in

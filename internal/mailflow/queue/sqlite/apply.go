@@ -18,11 +18,11 @@ func (s *Store) Apply(ctx context.Context, c *queue.Change) error {
 			return err
 		}
 	}
-	n := shrink
+	r := &request{run: func(w *writer) error { return w.apply(c) }, need: shrink, patient: true, done: make(chan error, 1)}
 	if len(c.Add) > 0 {
-		n = grow
+		r.need, r.patient = grow, false
 	}
-	return s.submit(ctx, n, func(w *writer) error { return w.apply(c) })
+	return s.hand(ctx, r)
 }
 
 // check refuses what would be a fault of the caller.
