@@ -18,7 +18,8 @@ func (s *Store) Apply(ctx context.Context, c *queue.Change) error {
 			return err
 		}
 	}
-	r := &request{run: func(w *writer) error { return w.apply(c) }, need: shrink, patient: true, done: make(chan error, 1)}
+	r := newRequest()
+	r.run, r.need, r.patient = func(w *writer) error { return w.apply(c) }, shrink, true
 	if len(c.Add) > 0 {
 		r.need, r.patient = grow, false
 	}
