@@ -14,8 +14,13 @@ import (
 type entry struct {
 	id    mail.MessageID
 	items []*item
+	byKey map[string]*item // items by destination, when they are many
 	envs  int
 }
+
+// fewItems is how many are searched one by one; a map costs more. Without one
+// a message for 10,000 hosts took 126 us for each of them instead of 68.
+const fewItems = 8
 
 // admit decides whether a new message is attempted right after its commit, or
 // waits in the store because there is no room for it in memory.
@@ -56,19 +61,35 @@ func (q *Queue) admit(n *New) *entry {
 // add puts e with the others of its destination.
 func (en *entry) add(dest string, e *mail.Envelope) {
 	en.envs++
-	var it *item
-	for _, have := range en.items {
-		if have.dest == dest {
-			it = have
-			break
-		}
-	}
+	it := en.find(dest)
 	if it == nil {
 		it = &item{dest: dest}
 		en.items = append(en.items, it)
+		if en.byKey != nil {
+			en.byKey[dest] = it
+		}
 	}
 	it.envs = append(it.envs, e)
 	it.fences = append(it.fences, 1) // New.Claimed
+}
+
+// find gives the item for a destination, nil if there is none yet.
+func (en *entry) find(dest string) *item {
+	if len(en.items) > fewItems && en.byKey == nil {
+		en.byKey = make(map[string]*item)
+		for _, it := range en.items {
+			en.byKey[it.dest] = it
+		}
+	}
+	if en.byKey != nil {
+		return en.byKey[dest]
+	}
+	for _, it := range en.items {
+		if it.dest == dest {
+			return it
+		}
+	}
+	return nil
 }
 
 // own replaces what the caller of Commit may change afterwards by copies.

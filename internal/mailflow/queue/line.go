@@ -120,6 +120,7 @@ func (q *Queue) readLines(ctx context.Context) error {
 		d := s.dest(name)
 		d.lined = true
 		d.joins++
+		q.arm(d, now)
 		q.refill(d, now)
 	}
 	return nil
