@@ -31,6 +31,17 @@ type target struct {
 	src     []netip.Addr // addresses to connect from; none: any
 }
 
+// proto is the part of the key that says how we speak to the server.
+func (t *target) proto() string {
+	switch {
+	case t.lmtp:
+		return "|lmtp|"
+	case t.tls:
+		return "|starttls|"
+	}
+	return "|smtp|"
+}
+
 // targetOf says where an action sends mail.
 func (a *Agent) targetOf(act *config.Action) (target, error) {
 	t := target{network: "tcp", helo: act.Helo}
@@ -62,7 +73,7 @@ func (a *Agent) targetOf(act *config.Action) (target, error) {
 			return t, deferred("4.3.5", "action %q: table %q has no source address", act.Name, src)
 		}
 	}
-	t.key = fmt.Sprintf("%s|%t|%t|%s|%s", t.addr, t.lmtp, t.tls, t.helo, src)
+	t.key = t.addr + t.proto() + t.helo + "|" + src
 	return t, nil
 }
 

@@ -94,6 +94,7 @@ func (q *Queue) bringForward(ctx context.Context, op Op, refs []Ref) (int, error
 	if op == OpRetry {
 		for _, d := range s.dests {
 			d.until = time.Time{}
+			q.refill(d, now)
 			s.ring(d, now)
 		}
 	}
@@ -107,15 +108,19 @@ func (q *Queue) bringForward(ctx context.Context, op Op, refs []Ref) (int, error
 // forgetWaiting takes what refs name out of memory, except attempts under way.
 func (q *Queue) forgetWaiting(refs []Ref) []*item {
 	s := &q.sched
+	named := make(map[Ref]bool, len(refs))
+	for _, r := range refs {
+		named[r] = true
+	}
 	s.mu.Lock()
-	items := s.removeWhere(func(_ *item, e *mail.Envelope) bool {
-		for _, r := range refs {
-			if r.Covers(e.ID) {
-				return true
-			}
-		}
-		return false
+	items := s.removeWhere(func(it *item, e *mail.Envelope) bool {
+		return named[Ref{Message: it.msg.ID}] || named[Ref{Message: it.msg.ID, Envelope: e.ID}]
 	})
+	now := q.opt.Now()
+	for _, d := range s.dests {
+		q.refill(d, now) // they have made room
+	}
+	q.dispatch(now)
 	s.mu.Unlock()
 	return items
 }

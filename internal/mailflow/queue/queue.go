@@ -56,12 +56,13 @@ const (
 
 // What the queue holds in memory at most, however much the store has.
 const (
-	maxReadyFresh   = 10000    // envelopes of new mail
-	maxReadyRetry   = 4000     // envelopes that were due
-	maxReadyPerDest = 1000     // of both, for one destination
+	maxReadyPerDest = 1000     // envelopes for one destination
 	maxBodies       = 32 << 20 // bytes of bodies between commit and first attempt
 	maxUnrecorded   = 2000     // attempts ended but not recorded; none begins above that
 )
+
+// maxReady bounds the envelopes in memory of new mail, and of mail that was due.
+var maxReady = [kinds]int{fresh: 10000, retry: 4000}
 
 // maxEnvelopes bounds the envelopes of one message.
 const maxEnvelopes = 1 << 20
@@ -116,6 +117,10 @@ type Queue struct {
 	sched scheduler
 	rec   recorder
 	cache bodyBudget
+
+	storing atomic.Int64 // messages that are being stored
+	crowded bool         // the poller's: what it claimed last found no room
+
 	tuned atomic.Pointer[Tuning]
 }
 

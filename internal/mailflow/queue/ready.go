@@ -43,6 +43,10 @@ type destination struct {
 	failures int         // attempts in a row that did not reach it
 	until    time.Time   // no attempt before
 	woken    bool        // a timer will give it its turn
+
+	lined     bool   // envelopes may stand in line for it, in the store
+	joins     uint64 // grows when some come into the line
+	refilling bool   // is in scheduler.refills, or what that leads to is done
 }
 
 // scheduler holds what is to be attempted now: bounded lists, by destination,
@@ -63,8 +67,10 @@ type scheduler struct {
 	maxPerDest int
 
 	lastForget time.Time
-	nextPoll   time.Time     // when the poller looks at the store next; zero: not at all
-	poke       chan struct{} // wakes the poller
+	refills    []*destination // that have room for what stands in line
+	lineTurn   bool           // the poller has looked at a line last
+	nextPoll   time.Time      // when the poller looks at the store next; zero: not at all
+	poke       chan struct{}  // wakes the poller
 	workers    sync.WaitGroup
 }
 
@@ -196,7 +202,7 @@ func (s *scheduler) ended(it *item, res result, now time.Time, r float64) *desti
 		d.until = now.Add(backoffAfter(d.failures, r))
 	}
 	s.ring(d, now)
-	if d.envs == 0 && d.running == 0 && d.failures == 0 {
+	if d.envs == 0 && d.running == 0 && d.failures == 0 && !d.lined {
 		delete(s.dests, d.name)
 	}
 	return d
@@ -236,6 +242,12 @@ func (s *scheduler) removeFrom(d *destination, match func(*item, *mail.Envelope)
 // split takes the envelopes that match out of it: the result has them. It is
 // it itself if all match, nil if none does.
 func (it *item) split(match func(*item, *mail.Envelope) bool) *item {
+	if len(it.envs) == 1 { // most have one: nothing is copied
+		if match(it, it.envs[0]) {
+			return it
+		}
+		return nil
+	}
 	var in, out item
 	for i, e := range it.envs {
 		to := &in
@@ -264,7 +276,7 @@ func (it *item) split(match func(*item, *mail.Envelope) bool) *item {
 // have been reached, or not been tried for long.
 func (s *scheduler) forget(now time.Time) {
 	for name, d := range s.dests {
-		if d.envs == 0 && d.running == 0 && (d.failures == 0 || now.Sub(d.until) > 2*backoffMax) {
+		if d.envs == 0 && d.running == 0 && !d.lined && (d.failures == 0 || now.Sub(d.until) > 2*backoffMax) {
 			delete(s.dests, name)
 		}
 	}
@@ -276,6 +288,10 @@ func (s *scheduler) pollAt(t time.Time) {
 		return
 	}
 	s.nextPoll = t
+	s.wakePoller()
+}
+
+func (s *scheduler) wakePoller() {
 	select {
 	case s.poke <- struct{}{}:
 	default:

@@ -123,7 +123,7 @@ func (q *Queue) report(m *mail.Message, rcs []recipient, act action, c Change, f
 	c.Add = []New{*added}
 	rec := &record{change: c}
 	rec.recorded = func() {
-		q.begin(en, spool.keep(en))
+		q.begin(en, added.Lines, spool.keep(en))
 		spool.Discard()
 		q.pollFor(rec.change.Defer)
 		for _, rc := range rcs {

@@ -51,17 +51,6 @@ func backoffAfter(n int, r float64) time.Duration {
 	return d + time.Duration(float64(d)*retryJitter*(2*r-1))
 }
 
-// Envelopes for which there is no room in memory wait in the store so long,
-// spread evenly so that they come back one after the other.
-const (
-	postponeMin = time.Minute
-	postponeMax = 5 * time.Minute
-)
-
-func postponeFor(r float64) time.Duration {
-	return postponeMin + time.Duration(r*float64(postponeMax-postponeMin))
-}
-
 // unreachable reports whether the outcomes of an attempt say that its
 // destination cannot be reached: all of them are about network and routing
 // (RFC 3463 s3.5).

@@ -12,14 +12,10 @@ import (
 	"github.com/weirmail/weir/internal/mailflow/delivery"
 )
 
-// Bounds of the poller, which brings due envelopes from the store to memory.
+// Bounds of the end of Run.
 const (
-	claimBatch    = 500
-	claimPauseMin = time.Second
-	claimPauseMax = 30 * time.Second
-	forgetEvery   = time.Minute
-	drainTimeout  = 10 * time.Second // for what is left to write when Run ends
-	abandonAfter  = 10 * time.Second // for attempts that do not heed their context
+	drainTimeout = 10 * time.Second // for what is left to write
+	abandonAfter = 10 * time.Second // for attempts that do not heed their context
 )
 
 // Run makes attempts until ctx ends; then none begins any more, those under
@@ -89,160 +85,7 @@ func (q *Queue) awaitAttempts(cancel context.CancelFunc) error {
 	}
 }
 
-// poll claims what is due whenever there is something due and room for it.
-func (q *Queue) poll(ctx context.Context) {
-	pause := time.Duration(0)
-	for ctx.Err() == nil {
-		q.erase(ctx)
-		room, wait := q.plan()
-		if room == 0 {
-			q.awaitPoke(ctx, wait)
-			continue
-		}
-		err := q.claim(ctx, min(room, claimBatch))
-		if err == nil || ctx.Err() != nil {
-			pause = 0
-			continue
-		}
-		pause = min(max(2*pause, claimPauseMin), claimPauseMax)
-		q.log.Error("due envelopes cannot be read from the store", "error", err, "again", pause)
-		sleep(ctx, pause)
-	}
-}
-
-// plan says how many envelopes can be claimed now. If that is none, wait is
-// the time until it should be asked again, negative if somebody will poke.
-func (q *Queue) plan() (room int, wait time.Duration) {
-	s := &q.sched
-	now := q.opt.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Sub(s.lastForget) > forgetEvery {
-		s.lastForget = now
-		s.forget(now)
-	}
-	wait = -1
-	if !s.nextPoll.IsZero() {
-		if wait = s.nextPoll.Sub(now); wait <= 0 {
-			if room = maxReadyRetry - s.envs[retry]; room > 0 {
-				s.nextPoll = time.Time{}
-				return room, 0
-			}
-			wait = -1 // until dispatch has made room
-		}
-	}
-	if len(s.doubt) > 0 && (wait < 0 || wait > claimPauseMax) {
-		wait = claimPauseMax
-	}
-	return 0, wait
-}
-
-// awaitPoke waits until somebody wants the poller, or so long; negative:
-// without end.
-func (q *Queue) awaitPoke(ctx context.Context, wait time.Duration) {
-	var timeout <-chan time.Time
-	if wait >= 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		timeout = t.C
-	}
-	select {
-	case <-ctx.Done():
-	case <-q.sched.poke:
-	case <-timeout:
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// claim takes a batch of due envelopes and puts them in line.
-func (q *Queue) claim(ctx context.Context, limit int) error {
-	s := &q.sched
-	now := q.opt.Now()
-	claimed, next, err := q.st.Claim(ctx, now, limit)
-	if err != nil {
-		s.mu.Lock()
-		s.pollAt(now)
-		s.mu.Unlock()
-		return err
-	}
-	var late, postponed []*item
-	s.mu.Lock()
-	for _, it := range q.group(claimed) {
-		if _, doubt := s.doubt[it.msg.ID]; doubt {
-			continue // erased soon; the claim keeps everybody off until then
-		}
-		old := it.split(func(_ *item, e *mail.Envelope) bool { return !now.Before(e.Expires) })
-		if old != nil {
-			late = append(late, old)
-		}
-		if old == it {
-			continue
-		}
-		if d := s.dests[it.dest]; d != nil && d.envs >= q.capacity(d) {
-			postponed = append(postponed, it)
-			continue
-		}
-		s.envs[retry] += len(it.envs)
-		q.enqueue(it, now)
-	}
-	if !next.IsZero() {
-		s.pollAt(next)
-	}
-	q.dispatch(now)
-	s.mu.Unlock()
-	for _, it := range late {
-		q.expire(it)
-	}
-	q.postpone(postponed, now)
-	return nil
-}
-
-// group makes items of what was claimed: one for each message and destination.
-func (q *Queue) group(claimed []Claimed) []*item {
-	type key struct {
-		msg  mail.MessageID
-		dest string
-	}
-	var items []*item
-	byKey := make(map[key]*item)
-	rounds := make(map[mail.MessageID]*round)
-	for _, c := range claimed {
-		k := key{c.Message.ID, q.d.Destination(c.Envelope)}
-		it := byKey[k]
-		if it == nil {
-			r := rounds[k.msg]
-			if r == nil {
-				r = new(round)
-				rounds[k.msg] = r
-			}
-			r.pending++
-			it = &item{msg: c.Message, dest: k.dest, kind: retry, round: r}
-			byKey[k] = it
-			items = append(items, it)
-		}
-		it.envs = append(it.envs, c.Envelope)
-		it.fences = append(it.fences, c.Fence)
-	}
-	return items
-}
-
-// postpone sends envelopes back to the store for which there is no room.
-func (q *Queue) postpone(items []*item, now time.Time) {
-	for _, it := range items {
-		for _, e := range it.envs {
-			e.Next = earlier(now.Add(postponeFor(q.opt.Rand())), e.Expires)
-		}
-	}
-	q.release(items)
-}
-
-// enqueue puts it in line. The caller has the lock.
+// enqueue has it wait for its turn. The caller has the lock.
 func (q *Queue) enqueue(it *item, now time.Time) {
 	q.sched.enqueue(it, now)
 	q.arm(q.sched.dest(it.dest), now)
@@ -252,14 +95,12 @@ func (q *Queue) enqueue(it *item, now time.Time) {
 func (q *Queue) dispatch(now time.Time) {
 	s := &q.sched
 	for it := s.next(now); it != nil; it = s.next(now) {
+		q.refill(s.dest(it.dest), now)
 		s.workers.Add(1)
 		go q.work(s.attempts, it)
 	}
-	if s.envs[retry] < maxReadyRetry/2 && !s.nextPoll.IsZero() && !now.Before(s.nextPoll) {
-		select { // the poller may be waiting for room
-		case s.poke <- struct{}{}:
-		default:
-		}
+	if s.envs[retry] < maxReady[retry]/2 && (len(s.refills) > 0 || !s.nextPoll.IsZero() && !now.Before(s.nextPoll)) {
+		s.wakePoller() // it may be waiting for room
 	}
 }
 
@@ -293,40 +134,39 @@ func (q *Queue) attempted(it *item, outcomes []delivery.Outcome) {
 	case unreachable(outcomes):
 		res = missed
 	}
-	var told, surplus []*item
+	var gone []*item
 	s.mu.Lock()
 	d := s.ended(it, res, now, q.opt.Rand())
 	if res == missed {
-		told, surplus = q.backOff(d, now)
+		gone = q.backOff(d, now)
 	}
+	q.refill(d, now)
 	q.dispatch(now)
 	s.mu.Unlock()
-	for _, other := range told {
-		q.settleUntried(other, outcomes[0])
+	for _, other := range gone {
+		q.lineUp(other, &outcomes[0])
 	}
-	q.postpone(surplus, now)
 }
 
 // backOff looks at what waits for a destination that cannot be reached:
 // envelopes that are to be returned, or whose senders are to be told, and
 // those above MaxDeferred leave memory. The rest waits for the next try.
-func (q *Queue) backOff(d *destination, now time.Time) (told, surplus []*item) {
-	s := &q.sched
-	told = s.removeFrom(d, func(it *item, e *mail.Envelope) bool {
-		return !now.Before(e.Expires) || q.warned(it.msg, e, now) > e.Warned
-	})
+func (q *Queue) backOff(d *destination, now time.Time) (gone []*item) {
 	kept := 0
-	surplus = s.removeFrom(d, func(*item, *mail.Envelope) bool {
+	gone = q.sched.removeFrom(d, func(it *item, e *mail.Envelope) bool {
+		if !now.Before(e.Expires) || q.warned(it.msg, e, now) > e.Warned {
+			return true
+		}
 		kept++
 		return kept > q.tuned.Load().MaxDeferred
 	})
 	q.arm(d, now)
-	return told, surplus
+	return gone
 }
 
 // arm sees to it that a destination has its turn after its back-off.
 func (q *Queue) arm(d *destination, now time.Time) {
-	if d.woken || d.envs == 0 || !now.Before(d.until) {
+	if d.woken || d.envs == 0 && !d.lined || !now.Before(d.until) {
 		return
 	}
 	d.woken = true
@@ -341,6 +181,7 @@ func (q *Queue) wake(d *destination) {
 	d.woken = false
 	if s.running {
 		q.arm(d, now) // the back-off may have grown
+		q.refill(d, now)
 		s.ring(d, now)
 		q.dispatch(now)
 	}

@@ -112,30 +112,11 @@ func (q *Queue) settle(it *item, outcomes []delivery.Outcome) {
 			}
 			q.tell(it.msg, e, o, "deferred")
 			e.LastErr = o.Text
-			q.deferTo(it, rc, next, now, &c, &delayed)
+			e.Next = earlier(next, e.Expires) // what has expired is seen when it is due
+			q.deferTo(it, rc, unchanged(e, rc.fence), now, &c, &delayed)
 		}
 	}
 	q.finish(it, &c, failed, delayed, delivered)
-}
-
-// settleUntried decides about envelopes that would have been attempted had
-// their destination been reached just now.
-func (q *Queue) settleUntried(it *item, o delivery.Outcome) {
-	now := q.opt.Now()
-	var c Change
-	var failed, delayed []recipient
-	for i, e := range it.envs {
-		rc := recipient{env: e, fence: it.fences[i], outcome: o}
-		if !now.Before(e.Expires) {
-			rc.outcome = expired(e, o.Text)
-			q.tell(it.msg, e, rc.outcome, "expired")
-			failed = append(failed, rc)
-			continue
-		}
-		e.LastErr = o.Text
-		q.deferTo(it, rc, now.Add(postponeFor(q.opt.Rand())), now, &c, &delayed)
-	}
-	q.finish(it, &c, failed, delayed, nil)
 }
 
 // expire ends envelopes whose time is over.
@@ -157,11 +138,10 @@ func expired(e *mail.Envelope, last string) delivery.Outcome {
 	return delivery.Outcome{Status: delivery.Failed, Enhanced: statusExpired, Text: text}
 }
 
-// deferTo has an envelope wait, with a report of its delay if one is due.
-func (q *Queue) deferTo(it *item, rc recipient, next, now time.Time, c *Change, delayed *[]recipient) {
+// deferTo has an envelope wait as d says, with a report of its delay if one is
+// due.
+func (q *Queue) deferTo(it *item, rc recipient, d Deferral, now time.Time, c *Change, delayed *[]recipient) {
 	e := rc.env
-	e.Next = earlier(next, e.Expires) // what has expired is seen when it is due
-	d := unchanged(e, rc.fence)
 	n := q.warned(it.msg, e, now)
 	if n > e.Warned && q.wants(it.msg, e, mail.NotifyDelay) {
 		rc.next = d
@@ -200,12 +180,17 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// pollFor has the poller come when the first of these is due.
+// pollFor has the poller come when the first of these is due, or has its turn.
 func (q *Queue) pollFor(ds []Deferral) {
 	s := &q.sched
+	now := q.opt.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range ds {
+		if ds[i].Line.Name != "" {
+			q.joined(ds[i].Line, now)
+			continue
+		}
 		s.pollAt(ds[i].Next)
 	}
 }

@@ -16,27 +16,25 @@ import (
 // fits. The other size is InlineBody.
 const firstBuffer = 8 << 10
 
-var smallBuffers, largeBuffers sync.Pool
+// The pools hold arrays: a slice would be allocated anew for each Put.
+var (
+	smallBuffers = sync.Pool{New: func() any { return new([firstBuffer]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([InlineBody]byte) }}
+)
 
 func getBuffer(size int) []byte {
-	pool := &smallBuffers
 	if size > firstBuffer {
-		pool, size = &largeBuffers, InlineBody
-	} else {
-		size = firstBuffer
+		return largeBuffers.Get().(*[InlineBody]byte)[:0]
 	}
-	if p, ok := pool.Get().(*[]byte); ok {
-		return (*p)[:0]
-	}
-	return make([]byte, 0, size)
+	return smallBuffers.Get().(*[firstBuffer]byte)[:0]
 }
 
 func putBuffer(b []byte) {
 	switch cap(b) {
 	case firstBuffer:
-		smallBuffers.Put(&b)
+		smallBuffers.Put((*[firstBuffer]byte)(b[:firstBuffer]))
 	case InlineBody:
-		largeBuffers.Put(&b)
+		largeBuffers.Put((*[InlineBody]byte)(b[:InlineBody]))
 	}
 }
 
@@ -150,11 +148,14 @@ func (s *Spool) Commit(ctx context.Context, m *mail.Message, envelopes []mail.En
 		return err
 	}
 	entry := s.q.admit(n)
-	if err := s.q.st.Apply(ctx, &Change{Add: []New{*n}}); err != nil {
+	s.q.storing.Add(1)
+	err = s.q.st.Apply(ctx, &Change{Add: []New{*n}})
+	s.q.storing.Add(-1)
+	if err != nil {
 		s.q.reject(s.id, entry, err)
 		return fmt.Errorf("queue: storing message %v: %w", s.id, err)
 	}
-	s.q.begin(entry, s.keep(entry))
+	s.q.begin(entry, n.Lines, s.keep(entry))
 	return nil
 }
 

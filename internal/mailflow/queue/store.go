@@ -35,8 +35,9 @@ var (
 // methods are safe for concurrent use. The suite in package storetest says
 // the same as this comment, in code; every Store passes it.
 //
-// An envelope is in one of three states. It waits: Next is the time from which
-// on Claim gives it out. It is
+// An envelope is in one of four states. It waits: Next is the time from which
+// on Claim gives it out. It stands in line: it is due, but there is no room for
+// it; ClaimLine gives it out when there is, and Claim from Line.Until on. It is
 // claimed: one Queue, the one that was told so by Claim or that added it with
 // New.Claimed, works on it, and nobody else gets it. It is held: nobody gets
 // it until it is released.
@@ -72,6 +73,14 @@ type Store interface {
 	// earliest first, and gives the time at which the next one is due: not
 	// after now if there are more, zero if nothing waits.
 	Claim(ctx context.Context, now time.Time, limit int) ([]Claimed, time.Time, error)
+
+	// ClaimLine takes up to limit envelopes that stand in the line of that
+	// name, earliest Next first. They stand in it no more.
+	ClaimLine(ctx context.Context, name string, limit int) ([]Claimed, error)
+
+	// Lines gives the names of the lines in which envelopes stand. It is asked
+	// once, by who begins to work.
+	Lines(ctx context.Context) ([]string, error)
 
 	// List gives up to f.Max() envelopes, those of one message one after the
 	// other. f.After continues where a page ended.
@@ -124,6 +133,16 @@ type New struct {
 	// Claimed says that the caller works on the envelopes at once; their
 	// claims have fence 1. Held envelopes are not claimed.
 	Claimed bool
+
+	// Lines says for each of the envelopes where it stands in line; a zero
+	// Line is none. Nil: nowhere. Held and claimed ones do not stand in line.
+	Lines []Line
+}
+
+// Line is where an envelope waits for room instead of a time.
+type Line struct {
+	Name  string    // "": the envelope stands in none
+	Until time.Time // from then on Claim gives it out, whether there is room or not
 }
 
 // Claim names a claimed envelope.
@@ -132,11 +151,12 @@ type Claim struct {
 	Fence uint64
 }
 
-// Deferral ends a claim: the envelope waits until Next, or is held if
-// somebody asked for that meanwhile.
+// Deferral ends a claim: the envelope waits until Next, or in line if Line is
+// set, or is held if somebody asked for that meanwhile.
 type Deferral struct {
 	Claim
 	Next     time.Time
+	Line     Line
 	Attempts int
 	Warned   int
 	LastErr  string
@@ -199,7 +219,7 @@ type Op uint8
 // The operations. They count the envelopes that they changed.
 const (
 	OpRemove  Op = iota + 1 // gone, without report; a claim on it is lost
-	OpRetry                 // due now, unless held; claimed envelopes stay as they are
+	OpRetry                 // due now, unless held; those claimed or in line stay as they are, in line they count
 	OpHold                  // held; a claimed one from the moment its claim ends without Done
 	OpRelease               // no longer held; due now
 )

@@ -122,6 +122,7 @@ func (w *writer) removeRange(from, to int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	w.envelopes -= n
 	first, last := from>>envelopeBits, to>>envelopeBits
 	err = w.st.files.query(func(v []driver.Value) error {
 		id, _ := v[0].(int64)
@@ -131,6 +132,7 @@ func (w *writer) removeRange(from, to int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = w.st.removeMessages.exec(first, last)
+	gone, err := w.st.removeMessages.exec(first, last)
+	w.messages -= gone
 	return int(n), err
 }

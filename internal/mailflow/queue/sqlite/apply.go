@@ -18,15 +18,19 @@ func (s *Store) Apply(ctx context.Context, c *queue.Change) error {
 			return err
 		}
 	}
-	n := shrink
+	r := newRequest()
+	r.run, r.need, r.patient = func(w *writer) error { return w.apply(c) }, shrink, true
 	if len(c.Add) > 0 {
-		n = grow
+		r.need, r.patient = grow, false
 	}
-	return s.submit(ctx, n, func(w *writer) error { return w.apply(c) })
+	return s.hand(ctx, r)
 }
 
 // check refuses what would be a fault of the caller.
 func (s *Store) check(n *queue.New) error {
+	if n.Lines != nil && len(n.Lines) != len(n.Envelopes) {
+		return fmt.Errorf("message %v has %d envelopes and %d lines", n.Message.ID, len(n.Envelopes), len(n.Lines))
+	}
 	if len(n.Envelopes) == 0 || len(n.Envelopes) > envelopeMask {
 		return fmt.Errorf("message %v has %d envelopes", n.Message.ID, len(n.Envelopes))
 	}
@@ -110,33 +114,53 @@ func (w *writer) add(n *queue.New) error {
 	if err != nil {
 		return err
 	}
+	w.messages++
+	w.envelopes += int64(len(n.Envelopes))
+	alone := len(n.Envelopes) == 1
 	for i := range n.Envelopes {
-		if err := w.addEnvelope(seq<<envelopeBits|int64(i), &n.Envelopes[i], n.Claimed); err != nil {
+		var line queue.Line
+		if n.Lines != nil {
+			line = n.Lines[i]
+		}
+		cl := claim{seq: seq<<envelopeBits | int64(i), alone: alone, file: n.Body != nil}
+		if n.Claimed {
+			cl.fence = 1
+		}
+		if err := w.addEnvelope(cl, &n.Envelopes[i], line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) addEnvelope(seq int64, e *mail.Envelope, claimed bool) error {
+// addEnvelope inserts e, claimed if c has a fence.
+func (w *writer) addEnvelope(c claim, e *mail.Envelope, in queue.Line) error {
 	due, held := micros(e.Next), int64(0)
+	var line any
 	switch {
 	case e.Held:
 		due, held = dueHeld, 1
-	case claimed:
+	case c.fence != 0:
 		due = dueClaimed
-		w.setClaim(e.ID, claim{fence: 1, seq: seq})
+		w.setClaim(e.ID, c)
+	case in.Name != "":
+		due, line = micros(in.Until), in.Name
 	}
-	_, err := w.st.addEnvelope.exec(seq, int64(e.ID), due, micros(e.Next), micros(e.Expires), int64(e.Attempts),
+	_, err := w.st.addEnvelope.exec(c.seq, int64(e.ID), due, micros(e.Next), micros(e.Expires), int64(e.Attempts),
 		int64(e.Warned), held, e.Rcpt.Local, e.Rcpt.Domain, e.Dest.Local, e.Dest.Domain, e.Action,
-		e.Local.User, e.Local.File, e.Local.Command, int64(e.Notify), e.ORcpt, e.LastErr)
+		e.Local.User, e.Local.File, e.Local.Command, int64(e.Notify), e.ORcpt, e.LastErr, line)
 	return err
 }
 
 func (w *writer) deferEnvelope(d *queue.Deferral) error {
 	c := w.claims[d.ID]
 	w.endClaim(d.ID)
-	_, err := w.st.deferEnvelope.exec(c.seq, micros(d.Next), int64(d.Attempts), int64(d.Warned), d.LastErr)
+	due := d.Next
+	var line any
+	if d.Line.Name != "" {
+		due, line = d.Line.Until, d.Line.Name
+	}
+	_, err := w.st.deferEnvelope.exec(c.seq, micros(due), micros(d.Next), int64(d.Attempts), int64(d.Warned), d.LastErr, line)
 	return err
 }
 
@@ -144,14 +168,22 @@ func (w *writer) deferEnvelope(d *queue.Deferral) error {
 func (w *writer) drop(done []queue.Claim) error {
 	last := int64(-1)
 	for _, cl := range done {
-		seq := w.claims[cl.ID].seq
+		c := w.claims[cl.ID]
 		w.endClaim(cl.ID)
-		if _, err := w.st.dropEnvelope.exec(seq); err != nil {
+		n, err := w.st.dropEnvelope.exec(c.seq)
+		if err != nil {
 			return err
+		}
+		w.envelopes -= n
+		if c.alone {
+			if err := w.dropAlone(cl.ID.Message(), c); err != nil {
+				return err
+			}
+			continue
 		}
 		// Envelopes of one message come one after the other: it is looked at
 		// once, and once more should it come again.
-		if msg := seq >> envelopeBits; msg != last {
+		if msg := c.seq >> envelopeBits; msg != last {
 			if err := w.dropMessage(last); err != nil {
 				return err
 			}
@@ -161,11 +193,23 @@ func (w *writer) drop(done []queue.Claim) error {
 	return w.dropMessage(last)
 }
 
+// dropAlone deletes the message of a single envelope. Most are such, and to
+// look whether there are others costs more than the deletion.
+func (w *writer) dropAlone(id mail.MessageID, c claim) error {
+	n, err := w.st.dropAlone.exec(c.seq >> envelopeBits)
+	w.messages -= n
+	if c.file {
+		w.files = append(w.files, id)
+	}
+	return err
+}
+
 func (w *writer) dropMessage(seq int64) error {
 	if seq < 0 {
 		return nil
 	}
 	return w.st.dropMessage.query(func(v []driver.Value) error {
+		w.messages--
 		if file, _ := v[0].(int64); file != 0 {
 			id, _ := v[1].(int64)
 			w.files = append(w.files, mail.MessageID(id))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,11 +20,33 @@ import (
 // BenchmarkCommitDelete is the figure of DESIGN D6: messages of 4 KB stored
 // durably, and deleted, by so many writers at once.
 func BenchmarkCommitDelete(b *testing.B) {
-	for _, writers := range []int{1, 20, 100} {
+	for _, writers := range []int{1, 20, 100, 200} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			benchmarkCommitDelete(b, openTest(b, b.TempDir()), writers)
 		})
 	}
+}
+
+// BenchmarkLoneCommit is how long a sender waits who comes now and then: the
+// median, since the disk is busy with others too.
+func BenchmarkLoneCommit(b *testing.B) {
+	st := openTest(b, b.TempDir())
+	body := make([]byte, 4096)
+	var took []time.Duration
+	for i := range b.N {
+		time.Sleep(10 * time.Millisecond)
+		begin := time.Now()
+		add := benchMessage(uint32(st.key.ID(uint32(i+1))), body)
+		if err := st.Apply(context.Background(), &queue.Change{Add: []queue.New{add}}); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begin))
+		if err := done(st, uint32(add.Message.ID)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "us/commit")
 }
 
 func cpuTime() time.Duration {

@@ -160,6 +160,8 @@ func (s *Store) sweep() {
 	}
 }
 
+const selectRow = "SELECT count(*) FROM message WHERE seq = ?"
+
 // leftover removes the file of that name if nobody needs it.
 func (s *Store) leftover(name string) bool {
 	n, err := strconv.ParseUint(name, 16, 32)
@@ -174,7 +176,7 @@ func (s *Store) leftover(name string) bool {
 		return false
 	}
 	var rows int
-	err = s.read.QueryRowContext(context.Background(), "SELECT count(*) FROM message WHERE seq = ?", s.seq(id)).Scan(&rows)
+	err = s.read.QueryRowContext(context.Background(), selectRow, s.seq(id)).Scan(&rows)
 	if err != nil || rows > 0 {
 		return false
 	}

@@ -63,7 +63,7 @@ func (c *conn) prepare(sql string) (*stmt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w in %q", err, sql)
 	}
-	st := &stmt{s: s}
+	st := &stmt{s: s, sql: sql}
 	c.stmts = append(c.stmts, st)
 	return st, nil
 }
@@ -72,6 +72,7 @@ func (c *conn) prepare(sql string) (*stmt, error) {
 // each time.
 type stmt struct {
 	s    driver.Stmt
+	sql  string
 	args []driver.NamedValue
 	row  []driver.Value
 }
@@ -85,7 +86,7 @@ func (s *stmt) bind(args []any) []driver.NamedValue {
 }
 
 // exec runs the statement and gives the number of rows that it changed.
-// Arguments are int64, string and []byte.
+// Arguments are int64, string, []byte and nil.
 func (s *stmt) exec(args ...any) (int64, error) {
 	r, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
 	clear(s.args) // do not keep bodies alive

@@ -90,11 +90,13 @@ func (it *items) scan(v []driver.Value) (queue.Item, int64) {
 	return item, seq
 }
 
+const selectBody = "SELECT body IS NULL, body FROM message WHERE seq = ?"
+
 // Open implements queue.Store.
 func (s *Store) Open(ctx context.Context, id mail.MessageID) (io.ReadCloser, error) {
 	var file bool
 	var data []byte
-	err := s.read.QueryRowContext(ctx, "SELECT body IS NULL, body FROM message WHERE seq = ?", s.seq(id)).Scan(&file, &data)
+	err := s.read.QueryRowContext(ctx, selectBody, s.seq(id)).Scan(&file, &data)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, fmt.Errorf("message %v: %w", id, queue.ErrNotFound)
@@ -119,30 +121,37 @@ func (s *Store) List(ctx context.Context, f queue.Filter) ([]queue.Item, error) 
 	if f.After >= 1<<62 {
 		return nil, nil
 	}
-	query := selectItems + " WHERE e.seq BETWEEN ? AND ?"
 	if f.Ref != (queue.Ref{}) {
 		msg := s.seq(f.Ref.Message)
 		from, to = msg<<envelopeBits, msg<<envelopeBits|envelopeMask
 	}
-	args := []any{max(from, int64(f.After)+1), to}
-	if f.After == 0 {
-		args[0] = from
+	if f.After > 0 {
+		from = max(from, int64(f.After)+1)
 	}
-	if f.Ref.Envelope != 0 {
-		query += " AND e.id = ?"
-		args = append(args, int64(f.Ref.Envelope))
-	}
-	if f.Held {
-		query += " AND e.held = 1"
-	}
-	query += " ORDER BY e.seq LIMIT ?"
-	args = append(args, f.Max())
-	rows, err := s.read.QueryContext(ctx, query, args...)
+	rows, err := s.read.QueryContext(ctx, selectList(f), from, to, f.Max(), int64(f.Ref.Envelope))
 	if err != nil {
 		return nil, s.explain(err)
 	}
 	defer rows.Close()
 	return s.scanAll(rows)
+}
+
+// selectList is the statement for f: ?1 and ?2 are the first and the last
+// seq, ?3 the number of rows, ?4 the id of an envelope.
+func selectList(f queue.Filter) string {
+	const inRange, inOrder = " WHERE e.seq BETWEEN ?1 AND ?2", " ORDER BY e.seq LIMIT ?3"
+	// What is held has an index entry of its own; so has what is claimed, some
+	// of which is held as soon as its claim ends.
+	held, claimed := fmt.Sprintf(" AND e.due = %d", dueHeld), fmt.Sprintf(" AND e.due = %d AND e.held = 1", dueClaimed)
+	switch {
+	case f.Ref.Envelope != 0 && f.Held:
+		return selectItems + inRange + " AND e.id = ?4 AND e.held = 1" + inOrder
+	case f.Ref.Envelope != 0:
+		return selectItems + inRange + " AND e.id = ?4" + inOrder
+	case f.Held:
+		return selectItems + inRange + held + " UNION ALL " + selectItems + inRange + claimed + " ORDER BY 1 LIMIT ?3"
+	}
+	return selectItems + inRange + inOrder
 }
 
 func (s *Store) scanAll(rows *sql.Rows) ([]queue.Item, error) {
@@ -161,15 +170,4 @@ func (s *Store) scanAll(rows *sql.Rows) ([]queue.Item, error) {
 		out = append(out, item)
 	}
 	return out, s.explain(rows.Err())
-}
-
-// Count implements queue.Store.
-func (s *Store) Count(ctx context.Context) (queue.Counts, error) {
-	var c queue.Counts
-	// held is counted by due, which has an index; a claimed envelope that
-	// somebody holds is still claimed.
-	err := s.read.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM envelope), "+
-		"(SELECT count(*) FROM envelope WHERE due = ?), (SELECT count(*) FROM envelope WHERE due = ?)", dueHeld, dueClaimed).
-		Scan(&c.Messages, &c.Envelopes, &c.Held, &c.Claimed)
-	return c, s.explain(err)
 }

@@ -13,9 +13,9 @@ import (
 // to m<<20 | 0xfffff.
 //
 // due says when an envelope is given out, and so which state it is in: it is
-// next while the envelope waits, else dueClaimed or dueHeld. Claims are not
-// written otherwise, since they end with the process that holds the lock of
-// the directory.
+// next while the envelope waits, queue.Line.Until while it stands in a line,
+// else dueClaimed or dueHeld. Claims are not written otherwise, since they end
+// with the process that holds the lock of the directory.
 //
 // Times are microseconds since 1970.
 const (
@@ -80,6 +80,12 @@ CREATE TABLE envelope (
 	last_err     TEXT NOT NULL
 );
 CREATE INDEX envelope_due ON envelope (due);
+`,
+	// The line in which an envelope stands, NULL for none. Most stand in none,
+	// and cost the index nothing.
+	`
+ALTER TABLE envelope ADD COLUMN line TEXT;
+CREATE INDEX envelope_line ON envelope (line, next) WHERE line IS NOT NULL;
 `,
 }
 

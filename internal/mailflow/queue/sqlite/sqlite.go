@@ -66,6 +66,7 @@ type Store struct {
 	lock *os.File
 	read *sql.DB
 	w    *writer
+	rows rowCounts
 
 	mu       sync.Mutex
 	spooling map[mail.MessageID]struct{} // bodies in files that no row may name yet
@@ -86,6 +87,7 @@ func Open(dir string, opt Options) (*Store, error) {
 		dir: dir, log: opt.Log,
 		spooling: make(map[mail.MessageID]struct{}),
 		stop:     make(chan struct{}),
+		rows:     rowCounts{known: make(chan struct{})},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -123,16 +125,16 @@ func (s *Store) open(opt Options) error {
 	if !s.w.reserve.held {
 		s.log.Error("the disk of the queue is nearly full; no mail is accepted", "dir", s.dir, "needed", reserveSize+reserveMargin)
 	}
-	if err := s.w.start(); err != nil {
-		return err
-	}
 	s.read, err = sql.Open("sqlite", dsn(path, readCacheKB)+"&_pragma=query_only(1)")
 	if err != nil {
 		return err
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	return nil
+	if err := s.takeCounts(c); err != nil {
+		return err
+	}
+	return s.w.start()
 }
 
 // keepPrivate makes the database one that only its owner reads; its log gets
@@ -180,8 +182,20 @@ func (s *Store) prepare(c *conn, path string, opt Options) error {
 		}
 	}
 	// Nobody else has the lock, so nobody works on what was claimed.
-	return c.exec(fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed))
+	return s.withRoom(func() error { return c.exec(endClaims) })
 }
+
+// withRoom does what writes little, with the reserve if the disk is full: a
+// server that starts on a full disk lets mail out.
+func (s *Store) withRoom(do func() error) error {
+	err := do()
+	if errors.Is(s.explain(err), queue.ErrNoSpace) && s.w.makeRoom() {
+		err = do()
+	}
+	return err
+}
+
+var endClaims = fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN next ELSE %d END WHERE due = %d", dueHeld, dueClaimed)
 
 // readKey reads the key, by which messages are found.
 func (s *Store) readKey(c *conn) error {
@@ -280,7 +294,7 @@ func (s *Store) Close() error {
 	s.submits.Wait()
 	s.w.end()
 	s.background.Wait()
-	return s.free()
+	return errors.Join(s.leaveCounts(), s.free())
 }
 
 // free closes what is open; the lock last.

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -9,36 +8,12 @@ import (
 	"github.com/weirmail/weir/internal/mailflow/queue"
 )
 
-// maxGroup bounds the requests that share a transaction.
-const maxGroup = 512
-
-// request is a change that waits for the writer.
-type request struct {
-	// run makes the change. An error after the first statement undoes the
-	// whole transaction; one that is a refusal comes before.
-	run  func(*writer) error
-	need need
-	done chan error
-	err  error
-}
-
-// need says what a change does to the room on the disk.
-type need uint8
-
-const (
-	grow   need = iota // needs more; refused when there is little
-	shrink             // leads to mail leaving; may use the reserve
-)
-
-// refusal is an error of a request that has changed nothing.
-type refusal struct{ error }
-
-func (r refusal) Unwrap() error { return r.error }
-
 // claim is what the writer knows of a claimed envelope.
 type claim struct {
 	fence uint64
 	seq   int64
+	alone bool // it is the only one of its message, and always was
+	file  bool // if alone: the body is in a file
 }
 
 // writer is the goroutine that writes, and what belongs to it alone.
@@ -60,6 +35,8 @@ type writer struct {
 	// something is written over it.
 	torn bool
 
+	messages, envelopes int64 // by how many rows the transaction changes their numbers
+
 	reserve reserve
 }
 
@@ -75,8 +52,9 @@ type statements struct {
 	reserve, touch                   *stmt
 	addMessage, addEnvelope          *stmt
 	dropEnvelope, dropMessage        *stmt
+	dropAlone                        *stmt
 	deferEnvelope                    *stmt
-	due, nextDue, claim              *stmt
+	due, nextDue, line, claim        *stmt
 	ids, files                       *stmt
 	removeRange, removeMessages      *stmt
 	retryRange, holdRange, freeRange *stmt
@@ -115,21 +93,24 @@ func (w *writer) prepare() error {
 		{&w.st.reserve, "UPDATE meta SET value = value + ?1 WHERE name = 'counter' RETURNING value"},
 		{&w.st.touch, "UPDATE meta SET value = value + 1 WHERE name = 'writes'"},
 		{&w.st.addMessage, "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
-		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+		{&w.st.addEnvelope, "INSERT INTO envelope VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.st.dropEnvelope, "DELETE FROM envelope WHERE seq = ?"},
+		{&w.st.dropAlone, "DELETE FROM message WHERE seq = ?"},
 		{&w.st.dropMessage, fmt.Sprintf("DELETE FROM message WHERE seq = ?1 AND NOT EXISTS "+
 			"(SELECT 1 FROM envelope WHERE seq BETWEEN ?1<<%d AND (?1<<%d)|%d) RETURNING body IS NULL, id", envelopeBits, envelopeBits, envelopeMask)},
 		{&w.st.deferEnvelope, fmt.Sprintf("UPDATE envelope SET due = CASE held WHEN 0 THEN ?2 ELSE %d END, "+
-			"next = ?2, attempts = ?3, warned = ?4, last_err = ?5 WHERE seq = ?1", dueHeld)},
+			"next = ?3, attempts = ?4, warned = ?5, last_err = ?6, line = CASE held WHEN 0 THEN ?7 END WHERE seq = ?1", dueHeld)},
 		{&w.st.due, selectItems + " WHERE e.due <= ?1 ORDER BY e.due LIMIT ?2"},
 		{&w.st.nextDue, fmt.Sprintf("SELECT min(due) FROM envelope WHERE due < %d", dueClaimed)},
-		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d WHERE seq = ?1", dueClaimed)},
+		{&w.st.line, selectItems + " WHERE e.line = ?1 ORDER BY e.next LIMIT ?2"},
+		{&w.st.claim, fmt.Sprintf("UPDATE envelope SET due = %d, line = NULL WHERE seq = ?1", dueClaimed)},
 		{&w.st.ids, "SELECT seq, id FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
 		{&w.st.files, "SELECT id FROM message WHERE seq BETWEEN ?1 AND ?2 AND body IS NULL AND " + noEnvelopes},
 		{&w.st.removeRange, "DELETE FROM envelope WHERE seq BETWEEN ?1 AND ?2"},
 		{&w.st.removeMessages, "DELETE FROM message WHERE seq BETWEEN ?1 AND ?2 AND " + noEnvelopes},
-		{&w.st.retryRange, fmt.Sprintf("UPDATE envelope SET due = ?3, next = ?3 WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
-		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, due = CASE due WHEN %d THEN due ELSE %d END "+
+		{&w.st.retryRange, fmt.Sprintf("UPDATE envelope SET due = iif(line IS NULL, ?3, due), next = iif(line IS NULL, ?3, next) "+
+			"WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
+		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, line = NULL, due = CASE due WHEN %d THEN due ELSE %d END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 0 AND ?3 IS NOT NULL", dueClaimed, dueHeld)},
 		{&w.st.freeRange, fmt.Sprintf("UPDATE envelope SET held = 0, next = ?3, due = CASE due WHEN %d THEN due ELSE ?3 END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 1", dueClaimed)},
@@ -145,57 +126,11 @@ func (w *writer) prepare() error {
 var noEnvelopes = fmt.Sprintf("NOT EXISTS (SELECT 1 FROM envelope WHERE envelope.seq BETWEEN message.seq<<%d AND (message.seq<<%d)|%d)",
 	envelopeBits, envelopeBits, envelopeMask)
 
-// submit has the writer run a change and waits until it is durable. Once it
-// was handed over it is not given up when ctx ends: its outcome would be
-// unknown.
-func (s *Store) submit(ctx context.Context, n need, run func(*writer) error) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errClosed
-	}
-	s.submits.Add(1)
-	s.mu.Unlock()
-	defer s.submits.Done()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	r := &request{run: run, need: n, done: make(chan error, 1)}
-	select {
-	case s.w.reqs <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return <-r.done
-}
-
 // end lets the goroutine do what waits for it, and ends it. Nobody submits
 // any more.
 func (w *writer) end() {
 	close(w.reqs)
 	<-w.gone
-}
-
-func (w *writer) loop() {
-	defer close(w.gone)
-	var group []*request
-	for first := range w.reqs {
-		group = append(group[:0], first)
-	gather:
-		for len(group) < maxGroup {
-			select {
-			case r, ok := <-w.reqs:
-				if !ok {
-					break gather
-				}
-				group = append(group, r)
-			default:
-				break gather
-			}
-		}
-		w.write(group)
-		clear(group)
-	}
 }
 
 // write makes the changes of a group durable in one transaction. If that
@@ -220,15 +155,6 @@ func (w *writer) write(group []*request) {
 	}
 }
 
-// answer tells the submitter how its request ended, given how its transaction
-// did.
-func (r *request) answer(err error) {
-	if err == nil {
-		err = r.err
-	}
-	r.done <- err
-}
-
 // makeRoom gives up the reserve and writes the log back, so that it begins
 // anew. It reports whether that may have helped.
 func (w *writer) makeRoom() bool {
@@ -250,6 +176,7 @@ func (w *writer) makeRoom() bool {
 // was stored, or with queue.ErrInDoubt that this is not known.
 func (w *writer) transact(group []*request) error {
 	w.undo, w.files, w.stored = w.undo[:0], w.files[:0], w.stored[:0]
+	w.messages, w.envelopes = 0, 0
 	if _, err := w.st.begin.exec(); err != nil {
 		return w.s.explain(err)
 	}
@@ -266,6 +193,7 @@ func (w *writer) transact(group []*request) error {
 	err = w.s.explain(err)
 	if w.torn && !errors.Is(err, queue.ErrNoSpace) {
 		if again := w.mend(); again != nil {
+			w.s.rows.doubt.Store(true)
 			return fmt.Errorf("%w: %w (and then: %w)", queue.ErrInDoubt, err, again)
 		}
 	}
@@ -326,6 +254,8 @@ func (w *writer) mend() error {
 
 // committed does what follows a transaction.
 func (w *writer) committed() {
+	w.s.rows.messages.Add(w.messages)
+	w.s.rows.envelopes.Add(w.envelopes)
 	for _, b := range w.stored {
 		b.adopted()
 	}

@@ -133,6 +133,17 @@ func testHoldClaimed(s *suite) {
 	c := s.claim(9)
 	s.admin(queue.OpHold, 2, queue.Ref{Message: add.Message.ID})
 	s.counts(queue.Counts{Messages: 1, Envelopes: 2, Claimed: 2})
+	free, waits := s.message(1), s.message(1)
+	waits.Envelopes[0].Held = true
+	s.add(free, waits)
+	held := s.list(queue.Filter{Held: true})
+	if len(held) != 3 {
+		s.Fatalf("%d envelopes are held, want 3", len(held))
+	}
+	if rest := s.list(queue.Filter{Held: true, After: held[1].Position}); len(rest) != 1 || rest[0].Envelope.ID != held[2].Envelope.ID {
+		s.Errorf("the third of %+v is %+v", held, rest)
+	}
+	s.admin(queue.OpRemove, 2, queue.Ref{Message: free.Message.ID}, queue.Ref{Message: waits.Message.ID})
 	// One was delivered, that is that; the other waits to be released.
 	s.must(s.st.Apply(s.Context(), &queue.Change{
 		Done: []queue.Claim{claimOf(c[0])}, Defer: []queue.Deferral{{Claim: claimOf(c[1]), Next: s.now}},

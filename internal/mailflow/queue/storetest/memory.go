@@ -33,6 +33,15 @@ type memRow struct {
 	env      mail.Envelope
 	fence    uint64 // 0: not claimed
 	position uint64
+	line     queue.Line
+}
+
+// due is when Claim gives it out.
+func (r *memRow) due() time.Time {
+	if r.line.Name != "" {
+		return r.line.Until
+	}
+	return r.env.Next
 }
 
 type memMessage struct {
@@ -101,6 +110,9 @@ func (s *Memory) Apply(ctx context.Context, c *queue.Change) error {
 		r := s.rows[d.ID]
 		r.fence = 0
 		r.env.Next, r.env.Attempts, r.env.Warned, r.env.LastErr = micro(d.Next), d.Attempts, d.Warned, d.LastErr
+		if !r.env.Held {
+			r.line = queue.Line{Name: d.Line.Name, Until: micro(d.Line.Until)}
+		}
 	}
 	for _, d := range c.Done {
 		s.remove(d.ID)
@@ -151,12 +163,15 @@ func (s *Memory) add(n *queue.New) {
 		m.body = b.Bytes()
 	}
 	s.messages[m.msg.ID] = m
-	for _, e := range n.Envelopes {
+	for i, e := range n.Envelopes {
 		s.position++
 		r := &memRow{env: e, position: s.position}
 		r.env.Next, r.env.Expires = micro(e.Next), micro(e.Expires)
 		if n.Claimed && !e.Held {
 			r.fence = 1
+		}
+		if n.Lines != nil && !e.Held && !n.Claimed {
+			r.line = queue.Line{Name: n.Lines[i].Name, Until: micro(n.Lines[i].Until)}
 		}
 		s.rows[e.ID] = r
 	}
@@ -188,10 +203,11 @@ func (s *Memory) sorted(match func(*memRow) bool, less func(a, b *memRow) int) [
 func byPosition(a, b *memRow) int { return cmp.Compare(a.position, b.position) }
 
 func byNext(a, b *memRow) int {
-	if c := a.env.Next.Compare(b.env.Next); c != 0 {
-		return c
-	}
-	return byPosition(a, b)
+	return cmp.Or(a.env.Next.Compare(b.env.Next), byPosition(a, b))
+}
+
+func byDue(a, b *memRow) int {
+	return cmp.Or(a.due().Compare(b.due()), byPosition(a, b))
 }
 
 // Claim implements queue.Store.
@@ -203,16 +219,51 @@ func (s *Memory) Claim(ctx context.Context, now time.Time, limit int) ([]queue.C
 	defer s.mu.Unlock()
 	var out []queue.Claimed
 	shared := make(map[mail.MessageID]*mail.Message)
-	for _, r := range s.sorted(func(r *memRow) bool { return r.fence == 0 && !r.env.Held }, byNext) {
-		if len(out) == limit || r.env.Next.After(now) {
-			return out, r.env.Next, nil
+	for _, r := range s.sorted(func(r *memRow) bool { return r.fence == 0 && !r.env.Held }, byDue) {
+		if len(out) == limit || r.due().After(now) {
+			return out, r.due(), nil
 		}
-		s.fence++
-		r.fence = s.fence
-		e := r.env
-		out = append(out, queue.Claimed{Message: s.share(shared, e.ID.Message()), Envelope: &e, Fence: r.fence})
+		out = append(out, s.claim(r, shared))
 	}
 	return out, time.Time{}, nil
+}
+
+func (s *Memory) claim(r *memRow, shared map[mail.MessageID]*mail.Message) queue.Claimed {
+	s.fence++
+	r.fence, r.line = s.fence, queue.Line{}
+	e := r.env
+	return queue.Claimed{Message: s.share(shared, e.ID.Message()), Envelope: &e, Fence: r.fence}
+}
+
+// ClaimLine implements queue.Store.
+func (s *Memory) ClaimLine(ctx context.Context, name string, limit int) ([]queue.Claimed, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []queue.Claimed
+	shared := make(map[mail.MessageID]*mail.Message)
+	for _, r := range s.sorted(func(r *memRow) bool { return name != "" && r.line.Name == name }, byNext) {
+		if len(out) == limit {
+			break
+		}
+		out = append(out, s.claim(r, shared))
+	}
+	return out, nil
+}
+
+// Lines implements queue.Store.
+func (s *Memory) Lines(context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, r := range s.rows {
+		if r.line.Name != "" && !slices.Contains(out, r.line.Name) {
+			out = append(out, r.line.Name)
+		}
+	}
+	return out, nil
 }
 
 func (s *Memory) share(shared map[mail.MessageID]*mail.Message, id mail.MessageID) *mail.Message {
@@ -280,10 +331,12 @@ func (s *Memory) admin(op queue.Op, r *memRow, now time.Time) bool {
 	switch {
 	case op == queue.OpRemove:
 		s.remove(r.env.ID)
+	case op == queue.OpRetry && r.fence == 0 && r.line.Name != "":
+		// It is tried as soon as there is room.
 	case op == queue.OpRetry && r.fence == 0 && !r.env.Held:
 		r.env.Next = now
 	case op == queue.OpHold && !r.env.Held:
-		r.env.Held = true
+		r.env.Held, r.line = true, queue.Line{}
 	case op == queue.OpRelease && r.env.Held:
 		r.env.Held, r.env.Next = false, now
 	default:

@@ -45,6 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) queue.Store, reopen func(t *testi
 		{"AddHeld", testAddHeld},
 		{"Retry", testRetry},
 		{"RetryAll", testRetryAll},
+		{"Lines", testLines},
+		{"DeferToLine", testDeferToLine},
+		{"ManageLine", testManageLine},
 		{"Context", testContext},
 		{"Together", testTogether},
 	} {
