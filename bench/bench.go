@@ -56,6 +56,9 @@ func measured(ctx context.Context, o options, what string, works []work) error {
 	if stop := b.nameServer(dir); stop != nil {
 		defer stop()
 	}
+	if what != "peers" {
+		b.options.peers = peer.Weir{}.Name()
+	}
 	b.choosePeers()
 	b.run.Command = "go run ./bench " + strings.Join(os.Args[1:], " ")
 	fmt.Printf("%s\n%v\n", b.run.Machine, b.run.Versions)
@@ -181,6 +184,19 @@ func (b *bench) add(r record.Record) {
 		fmt.Fprintf(&s, "\n\n*** LOST: %s ***\n", r.Lost)
 	}
 	fmt.Println(s.String())
+}
+
+// try measures something that is more than a run with mail, and adds it.
+func (b *bench) try(r record.Record, do func(values map[string]float64) error) {
+	if b.ctx.Err() != nil {
+		return
+	}
+	r.Values = make(map[string]float64)
+	if err := do(r.Values); err != nil {
+		b.fail(r, err)
+		return
+	}
+	b.add(r)
 }
 
 // fail notes that a measurement could not be made; the others go on.

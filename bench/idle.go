@@ -27,11 +27,7 @@ func idleSessions(b *bench, round int) {
 				if secure {
 					r.Variant = "tls"
 				}
-				if err := b.holdOn(p, secure, n, &r); err != nil {
-					b.fail(r, err)
-				} else {
-					b.add(r)
-				}
+				b.try(r, func(values map[string]float64) error { return b.holdOn(p, secure, n, values) })
 			}
 		}
 	}
@@ -41,7 +37,7 @@ func idleSessions(b *bench, round int) {
 // frees when it is quiet is not part of what a session costs.
 const settle = time.Second
 
-func (b *bench) holdOn(p peer.Peer, secure bool, n int, r *record.Record) error {
+func (b *bench) holdOn(p peer.Peer, secure bool, n int, values map[string]float64) error {
 	on, err := peer.Start(b.ctx, b.house, p, peer.Setup{Sessions: n, TLS: secure})
 	if err != nil {
 		return err
@@ -70,9 +66,8 @@ func (b *bench) holdOn(p peer.Peer, secure bool, n int, r *record.Record) error 
 	time.Sleep(settle)
 	server, _ = on.Processes()
 	after := measure.Memory(server)
-	r.Values = map[string]float64{
-		"kb_session": (after - before) / 1024 / float64(n), "mb": after / (1 << 20), "mb_none": before / (1 << 20),
-		"processes": float64(len(server)), "open_s": res.Seconds,
-	}
+	values["kb_session"] = (after - before) / 1024 / float64(n)
+	values["mb"], values["mb_none"] = after/(1<<20), before/(1<<20)
+	values["processes"], values["open_s"] = float64(len(server)), res.Seconds
 	return nil
 }

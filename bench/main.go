@@ -26,6 +26,8 @@ import (
 
 	"github.com/weirmail/weir/bench/load"
 	"github.com/weirmail/weir/bench/peer"
+	"github.com/weirmail/weir/bench/record"
+	"github.com/weirmail/weir/bench/report"
 	"github.com/weirmail/weir/bench/sink"
 )
 
@@ -47,6 +49,8 @@ func run() error {
 		return loadRole()
 	case "sink":
 		return sinkRole()
+	case "floor":
+		return floorRole(args)
 	case "inside":
 		return peer.Inside(args)
 	}
@@ -68,6 +72,12 @@ func run() error {
 	switch what {
 	case "peers":
 		return measured(ctx, o, what, peerWorks())
+	case "growth":
+		return measured(ctx, o, what, growthWorks())
+	case "claims":
+		return measured(ctx, o, what, claimWorks())
+	case "report":
+		return writeReport(o)
 	default:
 		return fmt.Errorf("there is no %q", what)
 	}
@@ -140,6 +150,19 @@ func sinkRole() error {
 	go s.Serve(l)
 	fmt.Println(l.Addr())
 	return s.Control(os.Stdin, os.Stdout)
+}
+
+// writeReport renders the results.
+func writeReport(o options) error {
+	docs, err := inModule("docs")
+	if err != nil {
+		return err
+	}
+	f, err := record.Read(o.results)
+	if err != nil {
+		return err
+	}
+	return report.Write(f, docs)
 }
 
 // inModule says where a path of this repository is.

@@ -24,8 +24,8 @@ type role struct {
 }
 
 // startRole starts this program in a role. It ends when its input does.
-func startRole(self, name string) (*role, error) {
-	cmd := exec.Command(self, name)
+func startRole(self, name string, args ...string) (*role, error) {
+	cmd := exec.Command(self, append([]string{name}, args...)...)
 	cmd.Stderr = os.Stderr
 	// Not in our group: a ^C is for us to tell them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

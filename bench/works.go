@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"slices"
+	"strings"
 
 	"github.com/weirmail/weir/bench/load"
 	"github.com/weirmail/weir/bench/measure"
@@ -74,16 +76,12 @@ func connections(b *bench, round int) {
 	for _, v := range []variant{{peer.None, 0}, {peer.Noop, 1}} {
 		for _, p := range b.peers {
 			r := record.Record{Work: "w6", Peer: p.Name(), Variant: v.String(), Round: round}
-			if err := b.connectOn(p, v, &r); err != nil {
-				b.fail(r, err)
-			} else {
-				b.add(r)
-			}
+			b.try(r, func(values map[string]float64) error { return b.connectOn(p, v, values) })
 		}
 	}
 }
 
-func (b *bench) connectOn(p peer.Peer, v variant, r *record.Record) error {
+func (b *bench) connectOn(p peer.Peer, v variant, values map[string]float64) error {
 	on, err := peer.Start(b.ctx, b.house, p, peer.Setup{Filters: v.filters, Chain: v.chain})
 	if err != nil {
 		return err
@@ -101,37 +99,29 @@ func (b *bench) connectOn(p peer.Peer, v variant, r *record.Record) error {
 		return err
 	}
 	server, _ = on.Processes()
-	r.Values = map[string]float64{
-		"sessions_s": float64(res.Done) / res.Seconds, "errors": float64(res.Errors),
-		"p50_ms": res.Each.P50 / 1e3, "p99_ms": res.Each.P99 / 1e3,
-		"cpu_ms": (measure.CPU(server) - cpu) * 1e3 / max(float64(res.Done), 1),
-	}
+	values["sessions_s"], values["errors"] = float64(res.Done)/res.Seconds, float64(res.Errors)
+	values["p50_ms"], values["p99_ms"] = res.Each.P50/1e3, res.Each.P99/1e3
+	values["cpu_ms"] = (measure.CPU(server) - cpu) * 1e3 / max(float64(res.Done), 1)
 	return nil
 }
 
 // questions is W7: how long MAIL takes in one session, without filters and
-// with them, and what a pipe alone takes in the same minute.
+// with them. In the same minute: what a pipe alone takes, and what pipes add
+// to the least that a server can do.
 func questions(b *bench, round int) {
-	r := record.Record{Work: "w7", Peer: "pipe", Variant: "none", Round: round}
-	if err := b.pingPong(&r); err != nil {
-		b.fail(r, err)
-	} else {
-		b.add(r)
-	}
+	b.try(record.Record{Work: "w7", Peer: "pipe", Variant: "none", Round: round}, b.pingPong)
 	for _, v := range []variant{{peer.None, 0}, {peer.Noop, 1}, {peer.Noop, 4}} {
+		r := record.Record{Work: "w7", Peer: "floor", Variant: v.String(), Round: round}
+		b.try(r, func(values map[string]float64) error { return b.askFloor(v, values) })
 		for _, p := range b.peers {
-			r := record.Record{Work: "w7", Peer: p.Name(), Variant: v.String(), Round: round}
-			if err := b.askOn(p, v, &r); err != nil {
-				b.fail(r, err)
-			} else {
-				b.add(r)
-			}
+			r.Peer = p.Name()
+			b.try(r, func(values map[string]float64) error { return b.askPeer(p, v, values) })
 		}
 	}
 }
 
 // pingPong measures the bare pipe.
-func (b *bench) pingPong(r *record.Record) error {
+func (b *bench) pingPong(values map[string]float64) error {
 	out, err := exec.CommandContext(b.ctx, b.house.Filters.PingPong, "20000", "100").Output()
 	if err != nil {
 		return err
@@ -140,19 +130,36 @@ func (b *bench) pingPong(r *record.Record) error {
 	if _, err := fmt.Sscan(string(out), &p50, &mean); err != nil {
 		return err
 	}
-	r.Values = map[string]float64{"p50_us": p50, "mean_us": mean}
+	values["p50_us"], values["mean_us"] = p50, mean
 	return nil
 }
 
-func (b *bench) askOn(p peer.Peer, v variant, r *record.Record) error {
+func (b *bench) askPeer(p peer.Peer, v variant, values map[string]float64) error {
 	on, err := peer.Start(b.ctx, b.house, p, peer.Setup{Filters: v.filters, Chain: v.chain})
 	if err != nil {
 		return err
 	}
 	defer on.Stop()
-	// Servers bound the commands of a session: a new one now and then, whose
-	// beginning is not timed.
-	j := load.Job{Kind: load.Command, Addr: on.Addr, Sessions: 1, Total: 500, PerSession: 45, Verb: "MAIL FROM:<sender@bench.example>"}
+	return b.ask(on.Addr, values)
+}
+
+func (b *bench) askFloor(v variant, values map[string]float64) error {
+	floor, err := startRole(b.house.Self, "floor", slices.Repeat([]string{b.house.Filters.PingPong}, v.chain)...)
+	if err != nil {
+		return err
+	}
+	defer floor.stop()
+	addr, err := floor.out.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	return b.ask(strings.TrimSpace(addr), values)
+}
+
+// ask times MAIL. Servers bound the commands of a session: there is a new one
+// now and then, whose beginning is not timed.
+func (b *bench) ask(addr string, values map[string]float64) error {
+	j := load.Job{Kind: load.Command, Addr: addr, Sessions: 1, Total: 500, PerSession: 45, Verb: "MAIL FROM:<sender@bench.example>"}
 	if _, err := runLoad(b.ctx, b.house.Self, j); err != nil {
 		return err
 	}
@@ -161,8 +168,7 @@ func (b *bench) askOn(p peer.Peer, v variant, r *record.Record) error {
 	if err != nil {
 		return err
 	}
-	r.Values = map[string]float64{
-		"p50_us": res.Each.P50, "mean_us": res.Each.Mean, "p99_us": res.Each.P99, "errors": float64(res.Errors),
-	}
+	values["p50_us"], values["mean_us"], values["p99_us"] = res.Each.P50, res.Each.Mean, res.Each.P99
+	values["errors"] = float64(res.Errors)
 	return nil
 }
