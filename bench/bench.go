@@ -69,6 +69,10 @@ func measured(ctx context.Context, o options, what string, works []work) error {
 			}
 		}
 	}
+	if ctx.Err() != nil {
+		// Half of a run must not take the place of a whole one.
+		return fmt.Errorf("interrupted, and nothing kept: %w", ctx.Err())
+	}
 	if len(b.records) == 0 {
 		return errors.Join(append(b.failed, fmt.Errorf("nothing was measured; is one of %q a workload of %s?", o.only, what))...)
 	}
@@ -90,7 +94,7 @@ func (b *bench) keep(path string) error {
 			b.failed = append(b.failed, fmt.Errorf("LOST: %s %s %s, round %d: %s", r.Work, r.Peer, r.Variant, r.Round, r.Lost))
 		}
 	}
-	return errors.Join(append(b.failed, b.ctx.Err())...)
+	return errors.Join(b.failed...)
 }
 
 // prepare builds and starts what every workload needs.
