@@ -60,7 +60,7 @@ func measured(ctx context.Context, o options, what string, works []work) error {
 		b.options.peers = peer.Weir{}.Name()
 	}
 	b.choosePeers()
-	b.run.Command = "go run ./bench " + strings.Join(os.Args[1:], " ")
+	b.run.Command = command(o, what)
 	fmt.Printf("%s\n%v\n", b.run.Machine, b.run.Versions)
 	for round := 1; round <= o.rounds; round++ {
 		for _, w := range works {
@@ -77,6 +77,21 @@ func measured(ctx context.Context, o options, what string, works []work) error {
 		return errors.Join(append(b.failed, fmt.Errorf("nothing was measured; is one of %q a workload of %s?", o.only, what))...)
 	}
 	return b.keep(results)
+}
+
+// command gives what makes the same run anywhere: where files are is left out.
+func command(o options, what string) string {
+	s := fmt.Sprintf("go run ./bench %s -rounds %d -seconds %v", what, o.rounds, o.seconds)
+	if o.only != "" {
+		s += " -only " + o.only
+	}
+	if what == "peers" {
+		s += " -peers " + o.peers
+	}
+	if what == "growth" && o.scale != 1 {
+		s += fmt.Sprintf(" -scale %v", o.scale)
+	}
+	return s
 }
 
 // keep writes the records. What was lost is an error, after that.

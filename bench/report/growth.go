@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/weirmail/weir/bench/record"
 )
@@ -10,45 +11,53 @@ import (
 // growth is a table and a plot of what grows with what.
 type growth struct {
 	work, x string // the workload, and what grows
-	unit    string // what the plot shows
-	key     string
+	views   []view
 	columns []column
 	each    bool // also the processor time for each x
 	guide   bool // show what growth in proportion would be
 	names   map[string]string
 }
 
+// view is what a plot shows.
+type view struct{ key, unit string }
+
+var (
+	cpuView    = view{"cpu_ms", "CPU ms a message"}
+	memoryView = view{"peak_mb", "most memory MB"}
+)
+
 var growths = []growth{
 	{
-		work: "sessions", x: "sessions at once", unit: "CPU ms a message", key: "cpu_ms",
+		work: "sessions", x: "sessions at once", views: []view{cpuView, memoryView},
 		columns: []column{
 			{"messages/s", "accepted_s", 0, false}, {"p50 ms", "p50_ms", 1, true}, {"p99 ms", "p99_ms", 1, true},
 			{"CPU ms a message", "cpu_ms", 3, false}, {"most memory MB", "peak_mb", 0, false},
 		},
 	}, {
-		work: "filters", x: "filters", unit: "CPU ms a message", key: "cpu_ms",
+		work: "filters", x: "filters", views: []view{cpuView},
 		columns: []column{
 			{"messages/s", "accepted_s", 0, false}, {"p50 ms", "p50_ms", 1, true},
 			{"CPU ms a message", "cpu_ms", 3, false}, {"filters' CPU ms", "filter_cpu_ms", 3, true},
 		},
 		names: map[string]string{"noop": "asked at every phase", "data": "given every line"},
 	}, {
-		work: "recipients", x: "recipients of a message", unit: "CPU ms a message", key: "cpu_ms", each: true, guide: true,
+		work: "recipients", x: "recipients of a message", views: []view{cpuView}, each: true, guide: true,
 		columns: []column{{"messages/s", "accepted_s", 1, false}, {"p50 ms", "p50_ms", 1, true}, {"CPU ms a message", "cpu_ms", 3, false}},
 	}, {
-		work: "deferred", x: "messages that wait", unit: "seconds to the banner", key: "start_s",
+		work: "deferred", x: "messages that wait",
+		views: []view{{"start_s", "seconds to the banner"}, {"begun_mb", "memory after the start MB"}, {"accepted_s", "new mail/s"}},
 		columns: []column{
 			{"to the banner s", "start_s", 3, false}, {"memory after it MB", "begun_mb", 0, false}, {"most memory MB", "peak_mb", 0, false},
 			{"new mail/s", "accepted_s", 0, false}, {"p99 ms", "p99_ms", 1, true}, {"CPU ms a message", "cpu_ms", 3, false},
 		},
 	}, {
-		work: "size", x: "KB of a message", unit: "CPU ms a message", key: "cpu_ms", each: true, guide: true,
+		work: "size", x: "KB of a message", views: []view{cpuView, memoryView}, each: true, guide: true,
 		columns: []column{
 			{"messages/s", "accepted_s", 1, false}, {"MB/s", "mb_s", 1, false}, {"p50 ms", "p50_ms", 1, true},
 			{"CPU ms a message", "cpu_ms", 3, false}, {"most memory MB", "peak_mb", 0, false},
 		},
 	}, {
-		work: "memory", x: "sessions that send 1 MB at once", unit: "most memory MB", key: "peak_mb",
+		work: "memory", x: "sessions that send 1 MB at once", views: []view{memoryView},
 		columns: []column{{"most memory MB", "peak_mb", 0, false}, {"MB/s", "mb_s", 0, true}, {"CPU ms a message", "cpu_ms", 2, true}},
 	},
 }
@@ -83,12 +92,20 @@ func (g growth) table(f *record.File) string {
 	return t.markdown()
 }
 
+// file is the name of the plot of a view.
+func (g growth) file(v view) string {
+	if v == g.views[0] {
+		return g.work + ".svg"
+	}
+	return g.work + "-" + strings.ReplaceAll(v.key, "_", "-") + ".svg"
+}
+
 // plot is the growth as a plot. A logarithmic axis has no zero: what was
 // measured without any is in the table.
-func (g growth) plot(f *record.File) plot {
-	p := plot{title: fmt.Sprintf("%s, by %s", g.unit, g.x), x: g.x, y: g.unit, guide: g.guide}
+func (g growth) plot(f *record.File, v view) plot {
+	p := plot{title: fmt.Sprintf("%s, by %s", v.unit, g.x), x: g.x, y: v.unit, guide: g.guide && v == cpuView}
 	for _, of := range groups(f.Of(g.work)) {
-		y := of.median(g.key)
+		y := of.median(v.key)
 		if of.x <= 0 || math.IsNaN(y) {
 			continue
 		}

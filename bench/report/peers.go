@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weirmail/weir/bench/record"
@@ -30,16 +31,19 @@ func mailTable(f *record.File, works ...string) string {
 		all = append(all, groups(f.Of(w))...)
 	}
 	bare := append(groups(f.Of("w1")), groups(f.Of("w3"))...)
-	t := &table{head: []string{"filter", "size", "server", "accepted/s", "MB/s"}}
-	for _, c := range mailColumns {
+	columns := mailColumns
+	if slices.ContainsFunc(all, func(g group) bool { return g.x >= 1<<20 }) {
+		columns = append([]column{{"MB/s", "mb_s", 1, false}}, columns...)
+	}
+	t := &table{head: []string{"filter", "size", "server", "accepted/s"}}
+	for _, c := range columns {
 		t.head = append(t.head, c.title)
 	}
-	t.head = append(t.head, "left of no filter", "weir accepts", "weir delivers", "weir's CPU is 1 in")
+	t.head = append(t.head, "of no filter", "weir accepts ×", "delivers ×", "CPU ÷")
 	for _, g := range all {
 		weir := find(all, "weir", g.variant, g.x)
-		row := []string{variants[g.variant], size(g.x), g.peer,
-			column{decimals: 0}.cell(g.values("accepted_s")), column{decimals: 1, brief: true}.cell(g.values("mb_s"))}
-		for _, c := range mailColumns {
+		row := []string{variants[g.variant], size(g.x), g.peer, column{decimals: 0}.cell(g.values("accepted_s"))}
+		for _, c := range columns {
 			row = append(row, c.cell(g.values(c.key)))
 		}
 		left := "-"
@@ -56,18 +60,17 @@ func mailTable(f *record.File, works ...string) string {
 
 // times is a ratio to weir, which has none to itself.
 func times(g group, a, b float64) string {
-	r := ratio(a, b)
-	if g.peer == "weir" || r == "-" {
+	if g.peer == "weir" {
 		return "-"
 	}
-	return r + " times"
+	return ratio(a, b)
 }
 
 func percent(a, b float64) string {
-	if r := ratio(100*a, b); r != "-" {
-		return number(100*a/b, 0) + "%"
+	if ratio(a, b) == "-" {
+		return "-"
 	}
-	return "-"
+	return number(100*a/b, 0) + "%"
 }
 
 func size(bytes float64) string {
@@ -80,7 +83,7 @@ func size(bytes float64) string {
 // idleTable is W5.
 func idleTable(f *record.File) string {
 	all := groups(f.Of("w5"))
-	t := &table{head: []string{"", "sessions", "server", "KB a session", "MB in all", "MB without", "processes", "weir's is 1 in"}}
+	t := &table{head: []string{"", "sessions", "server", "KB a session", "MB in all", "MB without", "processes", "weir's ÷"}}
 	for _, g := range all {
 		weir := find(all, "weir", g.variant, g.x)
 		t.rows = append(t.rows, []string{
@@ -95,7 +98,7 @@ func idleTable(f *record.File) string {
 // connectTable is W6.
 func connectTable(f *record.File) string {
 	all := groups(f.Of("w6"))
-	t := &table{head: []string{"filter", "server", "sessions/s", "p50 ms", "p99 ms", "CPU ms a session", "errors", "weir does"}}
+	t := &table{head: []string{"filter", "server", "sessions/s", "p50 ms", "p99 ms", "CPU ms a session", "errors", "weir ×"}}
 	for _, g := range all {
 		weir := find(all, "weir", g.variant, g.x)
 		t.rows = append(t.rows, []string{

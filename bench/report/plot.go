@@ -26,7 +26,7 @@ type point struct{ x, y float64 }
 // The size of a plot and of the margins around its field.
 const (
 	width, height = 720, 420
-	left, right   = 80, 20
+	left, right   = 80, 44
 	top, bottom   = 44, 92
 )
 
@@ -41,7 +41,7 @@ func (p plot) svg() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">`+"\n", width, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, height)
-	label(&b, width/2, 24, "middle", p.title+"", `font-size="16"`)
+	label(&b, width/2, 24, "middle", p.title, `font-size="16"`)
 	for _, v := range xs.ticks() {
 		fmt.Fprintf(&b, `<path d="M%.1f %d V%d" stroke="#ddd"/>`+"\n", px(v), top, height-bottom)
 		label(&b, px(v), height-bottom+18, "middle", short(v), "")
@@ -51,7 +51,7 @@ func (p plot) svg() string {
 		label(&b, left-8, py(v)+4, "end", short(v), "")
 	}
 	fmt.Fprintf(&b, `<path d="M%d %d V%d H%d" fill="none" stroke="black"/>`+"\n", left, top, height-bottom, width-right)
-	label(&b, (left+width-right)/2, height-bottom+40, "middle", p.x, "")
+	label(&b, float64(left+width-right)/2, height-bottom+40, "middle", p.x, "")
 	label(&b, 0, 0, "middle", p.y, fmt.Sprintf(`transform="translate(20 %d) rotate(-90)"`, (top+height-bottom)/2))
 	if p.guide && len(p.series) > 0 {
 		p.drawGuide(&b, xs, ys, px, py)
@@ -68,7 +68,7 @@ func (p plot) svg() string {
 		at = p.legend(&b, at, s.name, colour, "")
 	}
 	if p.guide {
-		p.legend(&b, at, "if it grew as "+p.x, "#888", ` stroke-dasharray="5 4"`)
+		p.legend(&b, at, "in proportion", "#888", ` stroke-dasharray="5 4"`)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

@@ -40,7 +40,11 @@ func parts() []part {
 	}
 	for _, g := range growths {
 		all = append(all, part{g.work, []string{g.work}, func(f *record.File) string {
-			return g.table(f) + fmt.Sprintf("\n![%s](performance/%s.svg)\n", g.plot(f).title, g.work)
+			var plots strings.Builder
+			for _, v := range g.views {
+				fmt.Fprintf(&plots, "\n![%s](performance/%s)\n", g.plot(f, v).title, g.file(v))
+			}
+			return g.table(f) + plots.String()
 		}})
 	}
 	return all
@@ -69,8 +73,12 @@ func Write(f *record.File, docs string) error {
 		return err
 	}
 	for _, g := range growths {
-		if p := g.plot(f); len(p.series) > 0 {
-			if err := os.WriteFile(filepath.Join(docs, "performance", g.work+".svg"), []byte(p.svg()), 0o644); err != nil {
+		for _, v := range g.views {
+			p := g.plot(f, v)
+			if len(p.series) == 0 {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(docs, "performance", g.file(v)), []byte(p.svg()), 0o644); err != nil {
 				return err
 			}
 		}
