@@ -1,13 +1,75 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirmail/weir/bench/load"
+	"github.com/weirmail/weir/bench/record"
 	"github.com/weirmail/weir/bench/sink"
 )
+
+// TestMain is this program in another role, if it was started as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && slices.Contains([]string{"load", "sink", "floor", "inside"}, os.Args[1]) {
+		if err := run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestMeasured runs workloads of each kind for a moment, with the real server.
+func TestMeasured(t *testing.T) {
+	if _, err := exec.LookPath("cc"); err != nil {
+		t.Skip("no C compiler")
+	}
+	t.Chdir("..")
+	results := filepath.Join(t.TempDir(), "results.jsonl")
+	weir := filepath.Join(t.TempDir(), "weir")
+	if out, err := exec.Command("go", "build", "-o", weir, "./cmd/weir").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	o := options{rounds: 1, seconds: 0.05, scale: 0.001, peers: "weir", weir: weir, dir: t.TempDir(), results: results}
+	for _, c := range []struct {
+		works []work
+		only  string
+		want  int
+	}{
+		{peerWorks(), "w2,w7", 1 + 7},
+		{growthWorks(), "memory", 1},
+	} {
+		o.only = c.only
+		if err := measured(t.Context(), o, "peers", c.works); err != nil {
+			t.Fatal(err)
+		}
+		f, err := record.Read(results)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := f.Runs[len(f.Runs)-1]
+		n := 0
+		for _, r := range f.Records {
+			if r.Run == run.ID {
+				n++
+			}
+		}
+		if n != c.want || run.Versions["weir"] == "" || run.Machine == "" {
+			t.Errorf("%s: %d records, want %d, of %+v", c.only, n, c.want, run)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(o.dir, "*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
 
 func TestLost(t *testing.T) {
 	for _, c := range []struct {

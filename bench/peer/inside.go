@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,27 @@ func Inside(args []string) error {
 		}
 	}
 	return errors.New("there is no command")
+}
+
+// inside gives the command that becomes argv in a mount namespace, and what a
+// process needs for one.
+func (h *House) inside(argv []string, binds ...string) ([]string, uintptr) {
+	if h.Resolv == "" {
+		return argv, 0
+	}
+	all := append([]string{h.Self, "inside", h.Resolv + ":/etc/resolv.conf"}, binds...)
+	return append(append(all, "--"), argv...), syscall.CLONE_NEWNS
+}
+
+// TryInside says why there can be no mount namespace.
+func (h *House) TryInside() error {
+	argv, flags := h.inside([]string{"/bin/true"})
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: flags}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w %s", err, out)
+	}
+	return nil
 }
 
 // NameServer answers every question with "no such name", at once, until it is

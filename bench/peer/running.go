@@ -45,11 +45,7 @@ func (r *Running) start(ctx context.Context, h *House, p Peer, s Setup, port int
 			return err
 		}
 	}
-	argv, flags := c.argv, uintptr(0)
-	if h.Resolv != "" {
-		argv = append([]string{h.Self, "inside", h.Resolv + ":/etc/resolv.conf"}, append(append(c.binds, "--"), argv...)...)
-		flags = syscall.CLONE_NEWNS
-	}
+	argv, flags := h.inside(c.argv, c.binds...)
 	begin := time.Now()
 	if r.server, err = r.launch(argv, "log", flags); err != nil {
 		return err
