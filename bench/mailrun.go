@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/weirmail/weir/bench/load"
@@ -53,9 +55,10 @@ func (b *bench) mailOn(on *peer.Running, j load.Job, r *record.Record) error {
 	m.server, m.filter = on.Processes()
 	cpu, fcpu := measure.CPU(m.server), measure.CPU(m.filter)
 	peak := watchMemory(m.server)
-	before := measure.Now()
+	before, ours := measure.Now(), m.ours()
 	res, err := runLoad(b.ctx, b.house.Self, j)
 	after := measure.Now()
+	ours = m.ours() - ours
 	if err != nil {
 		return err
 	}
@@ -70,12 +73,20 @@ func (b *bench) mailOn(on *peer.Running, j load.Job, r *record.Record) error {
 	r.Values["cpu_ms"], r.Values["filter_cpu_ms"] = cpu*1e3/n, fcpu*1e3/n
 	r.Values["flushes"] = (after.Flushes - before.Flushes) / n
 	r.Values["idle_pct"], r.Values["steal_pct"] = before.Shares(after)
+	r.Values["others_pct"] = before.Others(after, ours)
 	r.Values["peak_mb"] = peak() / (1 << 20)
 	r.Lost = lost(res, counts, max(j.Recipients, 1))
 	if res.Errors > 0 {
 		fmt.Println("*** errors:", res.Kinds)
 	}
 	return nil
+}
+
+// ours is the processor time of all that belongs to the run, load and sink
+// included. What others take of the machine meanwhile, a reader must know.
+func (m *mailRun) ours() float64 {
+	server, filter := m.on.Processes()
+	return measure.CPU(slices.Concat(server, filter, []int{os.Getpid(), m.b.sink.cmd.Process.Pid}))
 }
 
 // values are what client and sink saw.

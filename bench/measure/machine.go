@@ -61,6 +61,14 @@ func (s State) Shares(later State) (idle, steal float64) {
 	return 100 * (later.Idle - s.Idle) / total, 100 * (later.Steal - s.Steal) / total
 }
 
+// Others gives what part of the processors' time, in percent, went from s to
+// later to others than those who had so many seconds of it.
+func (s State) Others(later State, ours float64) float64 {
+	total := max(later.Total-s.Total, 1)
+	busy := total - (later.Idle - s.Idle) - (later.Steal - s.Steal)
+	return max(100*(busy-ours*userHZ)/total, 0)
+}
+
 // Machine describes the machine in one line.
 func Machine() string {
 	cpu, _ := os.ReadFile("/proc/cpuinfo")

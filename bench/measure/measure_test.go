@@ -94,6 +94,9 @@ func TestShares(t *testing.T) {
 	if idle != 25 || steal != 5 {
 		t.Errorf("idle %v, steal %v", idle, steal)
 	}
+	if others := (State{Total: 100, Idle: 50, Steal: 1}).Others(State{Total: 300, Idle: 100, Steal: 11}, 0.4); others != 50 {
+		t.Errorf("others have %v", others) // of 200 ticks 50 were idle, 10 stolen, 40 ours
+	}
 	if Machine() == "" || Now().Total <= 0 {
 		t.Error("the machine says nothing of itself")
 	}

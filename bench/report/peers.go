@@ -135,12 +135,16 @@ func questionTable(f *record.File) string {
 	return t.markdown()
 }
 
+// busy is the part of the processors, in percent, from which on others are
+// worth a word. The kernel's own work is never counted as a program's.
+const busy = 10
+
 // about says what the records of works were made with, and what was lost.
 func about(f *record.File, works ...string) string {
 	var b strings.Builder
 	for _, run := range f.Runs {
 		of, lost := 0, []string(nil)
-		rounds := 0
+		rounds, others := 0, 0.0
 		for _, w := range works {
 			for _, r := range f.Of(w) {
 				if r.Run != run.ID {
@@ -148,6 +152,7 @@ func about(f *record.File, works ...string) string {
 				}
 				of++
 				rounds = max(rounds, r.Round)
+				others = max(others, r.Values["others_pct"])
 				if r.Lost != "" {
 					lost = append(lost, fmt.Sprintf("**LOST**: %s, %s, round %d: %s", r.Peer, r.Variant, r.Round, r.Lost))
 				}
@@ -163,6 +168,9 @@ func about(f *record.File, works ...string) string {
 			}
 		}
 		fmt.Fprintf(&b, "%s: `%s`, rounds: %d. %s. %s.\n", run.Begin.Format("2006-01-02 15:04 MST"), run.Command, rounds, run.Machine, strings.Join(versions, ", "))
+		if others >= busy {
+			fmt.Fprintf(&b, "Other programs had up to %.0f%% of the processors meanwhile.\n", others)
+		}
 		for _, l := range lost {
 			b.WriteString("\n" + l + "\n")
 		}
