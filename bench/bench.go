@@ -57,7 +57,7 @@ func measured(ctx context.Context, o options, what string, works []work) error {
 		defer stop()
 	}
 	if what != "peers" {
-		b.options.peers = peer.Weir{}.Name()
+		b.servers = peer.Weir{}.Name()
 	}
 	b.choosePeers()
 	b.run.Command = command(o, what)
@@ -86,7 +86,7 @@ func command(o options, what string) string {
 		s += " -only " + o.only
 	}
 	if what == "peers" {
-		s += " -peers " + o.peers
+		s += " -peers " + o.servers
 	}
 	if what == "growth" && o.scale != 1 {
 		s += fmt.Sprintf(" -scale %v", o.scale)
@@ -174,7 +174,7 @@ func (b *bench) nameServer(dir string) (stop func()) {
 // choosePeers takes those peers that were asked for and can run here.
 func (b *bench) choosePeers() {
 	for _, p := range peer.All() {
-		if !chosen(b.options.peers, p.Name()) {
+		if !chosen(b.servers, p.Name()) {
 			continue
 		}
 		if err := p.Missing(b.house); err != nil {

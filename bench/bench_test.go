@@ -39,7 +39,7 @@ func TestMeasured(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", weir, "./cmd/weir").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	o := options{rounds: 1, seconds: 0.05, scale: 0.001, peers: "weir", weir: weir, dir: t.TempDir(), results: results}
+	o := options{rounds: 1, seconds: 0.05, scale: 0.001, servers: "weir", weir: weir, dir: t.TempDir(), results: results}
 	for _, c := range []struct {
 		works []work
 		only  string

@@ -59,7 +59,7 @@ func run() error {
 	fs.IntVar(&o.rounds, "rounds", o.rounds, "how often each workload runs; tables have medians")
 	fs.Float64Var(&o.seconds, "seconds", o.seconds, "how long each run sends")
 	fs.StringVar(&o.only, "only", "", "these workloads, as w1,w2 or sessions,size")
-	fs.StringVar(&o.peers, "peers", "weir,postfix,opensmtpd", "these servers")
+	fs.StringVar(&o.servers, "peers", "weir,postfix,opensmtpd", "these servers")
 	fs.StringVar(&o.weir, "weir", "", "the weir to measure; built from this tree if empty")
 	fs.StringVar(&o.dir, "dir", "/var/tmp", "where the servers keep their state, on the disk to be measured")
 	fs.StringVar(&o.results, "results", "bench/results.jsonl", "the file of results")
@@ -85,9 +85,9 @@ func run() error {
 
 // options are the flags.
 type options struct {
-	rounds                          int
-	seconds, scale                  float64
-	only, peers, weir, dir, results string
+	rounds                            int
+	seconds, scale                    float64
+	only, servers, weir, dir, results string
 }
 
 // chosen reports whether a name is in a list; an empty list has every name.

@@ -28,8 +28,7 @@ apt-get install -y -qq --no-install-recommends gcc libc6-dev libmilter-dev postf
 if [ ! -x "$OPENSMTPD/usr/sbin/smtpd" ]; then
 	# What it needs besides, without the package itself.
 	apt-get install -y -qq --no-install-recommends libdb5.3 libevent-2.1-7
-	# apt drops its rights to download.
-	chmod 755 "$download"
+	chown _apt "$download" # whose rights apt downloads with
 	(cd "$download" && apt-get download -qq opensmtpd)
 	dpkg -x "$download"/opensmtpd_*.deb "$OPENSMTPD"
 fi
