@@ -69,7 +69,7 @@ func (Postfix) prepare(h *House, s Setup, dir string, port int) (command, error)
 		return command{}, err
 	}
 	var sockets []string
-	for i := range milters(h, Postfix{}, s) {
+	for i := range milters(Postfix{}, s) {
 		sockets = append(sockets, "unix:"+milterSocket(dir, i))
 	}
 	tls := "none"
@@ -91,7 +91,7 @@ func (Postfix) prepare(h *House, s Setup, dir string, port int) (command, error)
 }
 
 // milters says how many milters a setup needs.
-func milters(_ *House, p Peer, s Setup) int {
+func milters(p Peer, s Setup) int {
 	if _, ok := p.(Postfix); !ok || s.Filters == None {
 		return 0
 	}

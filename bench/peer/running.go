@@ -35,7 +35,7 @@ func (r *Running) start(ctx context.Context, h *House, p Peer, s Setup, port int
 	if err != nil {
 		return err
 	}
-	for i := range milters(h, p, s) {
+	for i := range milters(p, s) {
 		m, err := r.launch([]string{h.Filters.Milter, s.Filters, "unix:" + milterSocket(r.dir, i)}, fmt.Sprintf("milter%d.log", i), 0)
 		if err != nil {
 			return err
