@@ -45,7 +45,7 @@ func TestMeasured(t *testing.T) {
 		only  string
 		want  int
 	}{
-		{peerWorks(), "w2,w7", 1 + 7},
+		{peerWorks(), "w2,w7", 2 + 7},
 		{growthWorks(), "memory", 1},
 	} {
 		o.only = c.only

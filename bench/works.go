@@ -26,7 +26,7 @@ const endless = 1 << 30
 func peerWorks() []work {
 	return []work{
 		{"w1", false, mailWork("w1", small, variant{peer.None, 0})},
-		{"w2", false, mailWork("w2", small, variant{peer.Noop, 1})},
+		{"w2", false, mailWork("w2", small, variant{peer.None, 0}, variant{peer.Noop, 1})},
 		{"w3", false, mailWork("w3", large, variant{peer.None, 0}, variant{peer.Data, 1})},
 		{"w4", false, func(b *bench, round int) {
 			mailWork("w4", small, variant{peer.Noop, 2}, variant{peer.Noop, 4})(b, round)

@@ -23,14 +23,15 @@ var mailColumns = []column{
 }
 
 // mailTable is the table of a workload with mail. Of each row, besides what
-// was measured: how much is left of the rate without filter, and how many
-// times weir's rate, and its processor time, go into that of another server.
+// was measured: what part is left of the rate without filter, how many times
+// another server's rates weir's are, and what part its processor time is.
 func mailTable(f *record.File, works ...string) string {
 	var all []group
 	for _, w := range works {
 		all = append(all, groups(f.Of(w))...)
 	}
-	bare := append(groups(f.Of("w1")), groups(f.Of("w3"))...)
+	// What was measured without filter in the same workload, or else in these.
+	bare := slices.Concat(all, groups(f.Of("w2")), groups(f.Of("w1")), groups(f.Of("w3")))
 	columns := mailColumns
 	if slices.ContainsFunc(all, func(g group) bool { return g.x >= 1<<20 }) {
 		columns = append([]column{{"MB/s", "mb_s", 1, false}}, columns...)
@@ -48,29 +49,31 @@ func mailTable(f *record.File, works ...string) string {
 		}
 		left := "-"
 		if g.variant != "none" {
-			left = percent(g.median("accepted_s"), find(bare, g.peer, "none", g.x).median("accepted_s"))
+			left = share.cell(g.ratios(find(bare, g.peer, "none", g.x), "accepted_s"))
 		}
 		t.rows = append(t.rows, append(row, left,
-			times(g, weir.median("accepted_s"), g.median("accepted_s")),
-			times(g, weir.median("delivered_s"), g.median("delivered_s")),
-			times(g, g.median("cpu_ms"), weir.median("cpu_ms"))))
+			times(g, weir, "accepted_s"), times(g, weir, "delivered_s"), fraction(g, weir, "cpu_ms")))
 	}
 	return t.markdown()
 }
 
-// times is a ratio to weir, which has none to itself.
-func times(g group, a, b float64) string {
+// share is a column of parts of one.
+var share = column{decimals: 2}
+
+// times says how many times a server's value weir's is.
+func times(g, weir group, key string) string {
 	if g.peer == "weir" {
 		return "-"
 	}
-	return ratio(a, b)
+	return share.cell(weir.ratios(g, key))
 }
 
-func percent(a, b float64) string {
-	if ratio(a, b) == "-" {
+// fraction says into how many of weir's a server's value can be divided.
+func fraction(g, weir group, key string) string {
+	if g.peer == "weir" {
 		return "-"
 	}
-	return number(100*a/b, 0) + "%"
+	return share.cell(g.ratios(weir, key))
 }
 
 func size(bytes float64) string {
@@ -89,7 +92,7 @@ func idleTable(f *record.File) string {
 		t.rows = append(t.rows, []string{
 			variants[g.variant], number(g.x, 0), g.peer,
 			column{decimals: 1}.cell(g.values("kb_session")), column{}.cell(g.values("mb")), column{}.cell(g.values("mb_none")),
-			column{}.cell(g.values("processes")), times(g, g.median("kb_session"), weir.median("kb_session")),
+			column{}.cell(g.values("processes")), fraction(g, weir, "kb_session"),
 		})
 	}
 	return t.markdown()
@@ -105,7 +108,7 @@ func connectTable(f *record.File) string {
 			variants[g.variant], g.peer, column{}.cell(g.values("sessions_s")),
 			column{decimals: 2, brief: true}.cell(g.values("p50_ms")), column{decimals: 1}.cell(g.values("p99_ms")),
 			column{decimals: 3}.cell(g.values("cpu_ms")), column{brief: true}.cell(g.values("errors")),
-			times(g, weir.median("sessions_s"), g.median("sessions_s")),
+			times(g, weir, "sessions_s"),
 		})
 	}
 	return t.markdown()
@@ -127,7 +130,7 @@ func questionTable(f *record.File) string {
 			for i, key := range []string{"p50_us", "mean_us"} {
 				more := g.median(key) - find(all, g.peer, "none", 0).median(key)
 				least := floor.median(key) - find(all, "floor", "none", 0).median(key)
-				added[i], added[2+i] = number(more, 1), ratio(more, least)
+				added[i], added[2+i] = number(more, 1), number(more/least, 2)
 			}
 		}
 		t.rows = append(t.rows, append(row, added...))

@@ -69,13 +69,13 @@ func TestMailTable(t *testing.T) {
 	for _, want := range []string{
 		"| no filter | 4 KB | weir | 4,001 (4,000–4,002) |",
 		"| no filter | 4 KB | postfix | 1,000 (1,000–1,000) |",
-		"| - | 4.00 | 5.00 | 8.00 |",
+		"| - | 4.00 (4.00–4.00) | 5.00 (5.00–5.00) | 8.00 (8.00–8.00) |",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if got := mailTable(f, "w2"); !strings.Contains(got, "| 90% |") {
+	if got := mailTable(f, "w2"); !strings.Contains(got, "| 0.90 (0.90–0.90) |") {
 		t.Errorf("the share of the rate without filter is not in\n%s", got)
 	}
 	if got := about(f, "w1"); !strings.Contains(got, "**LOST**: postfix, none, round 4: 9 of 10") ||

@@ -79,14 +79,6 @@ func number(v float64, decimals int) string {
 	return b.String()
 }
 
-// ratio writes how many times b goes into a.
-func ratio(a, b float64) string {
-	if math.IsNaN(a) || math.IsNaN(b) || b == 0 {
-		return "-"
-	}
-	return number(a/b, 2)
-}
-
 // group is the records of all rounds of one thing.
 type group struct {
 	work, peer, variant string
@@ -122,6 +114,21 @@ func (g group) values(key string) []float64 {
 		if v, ok := r.Values[key]; ok {
 			all = append(all, v)
 		}
+	}
+	return all
+}
+
+// ratios gives how many times other's value goes into g's, for each round that
+// both have: what a round has in common, as the load of the machine, then
+// falls out.
+func (g group) ratios(other group, key string) []float64 {
+	var all []float64
+	for _, r := range g.records {
+		i := slices.IndexFunc(other.records, func(o record.Record) bool { return o.Round == r.Round })
+		if i < 0 || other.records[i].Values[key] == 0 {
+			continue
+		}
+		all = append(all, r.Values[key]/other.records[i].Values[key])
 	}
 	return all
 }
