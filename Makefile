@@ -13,10 +13,10 @@ FUZZTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench crash reloads faults install clean
+.PHONY: help build run test check deps fmt vet staticcheck gotest sdktest generated fuzz bench bench-peers bench-growth crash reloads faults install clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 build: ## build bin/weir
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -55,8 +55,17 @@ sdktest: ## the SDKs' own tests, with the tools of their languages
 fuzz: ## every fuzz target for FUZZTIME (1s)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
-bench: ## benchmarks
+bench: ## Go benchmarks of every hot path, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./sdk/...
+
+bench-peers: ## weir side by side with Postfix and OpenSMTPD (FLAGS: bench/README.md)
+	$(GO) run ./bench peers $(FLAGS)
+	$(GO) run ./bench report
+
+bench-growth: ## what grows with sessions, filters, recipients, queue, size; starts
+	$(GO) run ./bench growth $(FLAGS)
+	$(GO) run ./bench claims $(FLAGS)
+	$(GO) run ./bench report
 
 crash: build ## kill the server under load fifty times and count what is lost
 	WEIR_CRASHES=50 $(GO) test -count=1 -v -timeout 30m -run TestKill ./test/peers
