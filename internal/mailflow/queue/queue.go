@@ -57,6 +57,7 @@ const (
 // What the queue holds in memory at most, however much the store has.
 const (
 	maxReadyPerDest = 1000     // envelopes for one destination
+	maxSpools       = 64 << 20 // bytes of bodies on their way; what is beyond goes to files
 	maxBodies       = 32 << 20 // bytes of bodies between commit and first attempt
 	maxUnrecorded   = 2000     // attempts ended but not recorded; none begins above that
 )
@@ -109,14 +110,15 @@ func (q *Queue) Tune(t Tuning) {
 // Queue takes messages in, keeps them in its Store and has them delivered
 // while Run runs. All methods are safe for concurrent use.
 type Queue struct {
-	st    Store
-	d     Deliverer
-	opt   Options
-	log   *slog.Logger
-	ids   idSource
-	sched scheduler
-	rec   recorder
-	cache bodyBudget
+	st     Store
+	d      Deliverer
+	opt    Options
+	log    *slog.Logger
+	ids    idSource
+	sched  scheduler
+	rec    recorder
+	spools bodyBudget
+	cache  bodyBudget
 
 	storing atomic.Int64 // messages that are being stored
 	crowded bool         // the poller's: what it claimed last found no room
@@ -134,7 +136,8 @@ func Open(ctx context.Context, st Store, d Deliverer, opt Options) (*Queue, erro
 	q := &Queue{st: st, d: d, opt: opt, log: opt.Log}
 	q.Tune(Tuning{Hostname: opt.Hostname, WarnIntervals: opt.WarnIntervals, MaxDeferred: opt.MaxDeferred})
 	q.ids.st = st
-	q.cache.left.Store(maxBodies)
+	q.spools.give(maxSpools)
+	q.cache.give(maxBodies)
 	q.sched.init(opt.MaxDeliveries, opt.MaxPerDest)
 	q.rec.init(q)
 	q.sched.unrecorded = &q.rec.pending

@@ -67,8 +67,7 @@ func (s *Spool) Write(p []byte) (int, error) {
 	}
 	n := 0
 	if s.body == nil {
-		if len(s.buf)+len(p) <= InlineBody {
-			s.grow(len(s.buf) + len(p))
+		if n := len(s.buf) + len(p); n <= InlineBody && s.grow(n) {
 			s.buf = append(s.buf, p...)
 			s.size += int64(len(p))
 			return len(p), nil
@@ -82,14 +81,28 @@ func (s *Spool) Write(p []byte) (int, error) {
 	return n, s.err
 }
 
-// grow makes room for n bytes in all.
-func (s *Spool) grow(n int) {
+// grow makes room for n bytes in all; false if bodies on their way have as much
+// memory as they may.
+func (s *Spool) grow(n int) bool {
 	if n <= cap(s.buf) {
-		return
+		return true
 	}
-	b := append(getBuffer(n), s.buf...)
-	putBuffer(s.buf)
+	b := getBuffer(n)
+	if !s.q.spools.take(cap(b)) {
+		putBuffer(b)
+		return false
+	}
+	b = append(b, s.buf...)
+	s.free()
 	s.buf = b
+	return true
+}
+
+// free gives up the body in memory.
+func (s *Spool) free() {
+	s.q.spools.give(cap(s.buf))
+	putBuffer(s.buf)
+	s.buf = nil
 }
 
 // spill moves the body from memory to the store.
@@ -102,8 +115,8 @@ func (s *Spool) spill() error {
 		body.Discard()
 		return err
 	}
-	putBuffer(s.buf)
-	s.buf, s.body = nil, body
+	s.free()
+	s.body = body
 	return nil
 }
 
@@ -122,8 +135,8 @@ func (s *Spool) release() {
 	if s.body != nil {
 		s.body.Discard()
 	}
-	putBuffer(s.buf)
-	s.buf, s.body = nil, nil
+	s.free()
+	s.body = nil
 }
 
 // Commit makes m and its envelopes durable and has them attempted. It sets
@@ -212,12 +225,16 @@ func (s *Spool) keep(entry *entry) *memBody {
 	}
 	b := &memBody{buf: s.buf, budget: &s.q.cache}
 	b.refs.Store(1)
+	s.q.spools.give(cap(s.buf))
 	s.buf = nil
 	return b
 }
 
-// bodyBudget bounds the bodies that are kept in memory after their commit.
+// bodyBudget bounds the bodies that are kept in memory, on their way or after
+// their commit.
 type bodyBudget struct{ left atomic.Int64 }
+
+func (b *bodyBudget) give(n int) { b.left.Add(int64(n)) }
 
 func (b *bodyBudget) take(n int) bool {
 	if b.left.Add(-int64(n)) < 0 {
@@ -239,7 +256,7 @@ func (b *memBody) retain() { b.refs.Add(1) }
 
 func (b *memBody) release() {
 	if b.refs.Add(-1) == 0 {
-		b.budget.left.Add(int64(cap(b.buf)))
+		b.budget.give(cap(b.buf))
 		putBuffer(b.buf)
 		b.buf = nil
 	}

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,16 +12,14 @@ import (
 	"github.com/weirmail/weir/internal/mailflow/queue"
 )
 
-// writeBuffer is the size in bytes of the writes to a body's file.
-const writeBuffer = 64 << 10
-
 // body is a body on its way into a file. The file has its name from the
-// start; whether it counts is decided by the row that names it.
+// start; whether it counts is decided by the row that names it. It has no buffer:
+// what comes are large pieces, or the pieces of a slow client, of whom there may
+// be thousands.
 type body struct {
 	s      *Store
 	id     mail.MessageID
 	f      *os.File
-	w      *bufio.Writer
 	sealed bool
 	gone   bool // discarded, or a row has it
 }
@@ -47,7 +44,7 @@ func (s *Store) Create(id mail.MessageID) (queue.Body, error) {
 		s.spooled(id)
 		return nil, s.explain(err)
 	}
-	return &body{s: s, id: id, f: f, w: bufio.NewWriterSize(f, writeBuffer)}, nil
+	return &body{s: s, id: id, f: f}, nil
 }
 
 func (s *Store) spooled(id mail.MessageID) {
@@ -60,7 +57,7 @@ func (b *body) Write(p []byte) (int, error) {
 	if b.sealed || b.gone {
 		return 0, errors.New("the body is closed")
 	}
-	n, err := b.w.Write(p)
+	n, err := b.f.Write(p)
 	return n, b.s.explain(err)
 }
 
@@ -69,11 +66,7 @@ func (b *body) Seal() error {
 	if b.sealed || b.gone {
 		return errors.New("the body is closed")
 	}
-	err := b.w.Flush()
-	b.w = nil
-	if err == nil {
-		err = b.f.Sync()
-	}
+	err := b.f.Sync()
 	if e := b.f.Close(); err == nil {
 		err = e
 	}
@@ -99,7 +92,7 @@ func (b *body) Discard() {
 	}
 	if b.f != nil {
 		b.f.Close()
-		b.f, b.w = nil, nil
+		b.f = nil
 	}
 	b.s.unlink([]mail.MessageID{b.id})
 	b.s.spooled(b.id)
