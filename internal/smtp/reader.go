@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // Sizes of the buffers that a Reader borrows. The large one holds the longest
@@ -14,6 +15,11 @@ const (
 	smallBuffer = 4 << 10
 	largeBuffer = 72 << 10
 )
+
+// maxLarge is how many large buffers are borrowed before a Reader makes do with
+// a small one, unless a line is longer than that: ten thousand clients that send
+// at the same time do not have 700 MB of buffers, they have many small reads.
+const maxLarge = 512
 
 // The ways a command line can be wrong.
 var (
@@ -56,6 +62,7 @@ type Socket interface {
 }
 
 var (
+	largeOut  atomic.Int32 // large buffers that Readers have
 	smallPool = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 	largePool = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 )
@@ -92,8 +99,20 @@ func (r *Reader) Idle() {
 	if r.pos != r.end || r.buf == nil {
 		return
 	}
+	r.swap(nil)
+	r.pos, r.end = 0, 0
+}
+
+// swap takes b, which may be nil, in place of the buffer.
+func (r *Reader) swap(b []byte) {
+	if len(r.buf) == largeBuffer {
+		largeOut.Add(-1)
+	}
+	if len(b) == largeBuffer {
+		largeOut.Add(1)
+	}
 	putBuffer(r.buf)
-	r.buf, r.pos, r.end = nil, 0, 0
+	r.buf = b
 }
 
 // Room gives where a Socket reads to. It is not empty.
@@ -114,8 +133,8 @@ func (r *Reader) Park() {
 	case len(r.buf) == largeBuffer && len(rest) < smallBuffer/2:
 		small := getBuffer(smallBuffer)
 		n := copy(small, rest)
-		putBuffer(r.buf)
-		r.buf, r.pos, r.end = small, 0, n
+		r.swap(small)
+		r.pos, r.end = 0, n
 	}
 }
 
@@ -214,7 +233,7 @@ func (r *Reader) fill(data bool) error {
 	for range maxEmptyReads {
 		n, err := r.read()
 		r.end += n
-		r.large = data && (r.end == len(r.buf) || n >= smallBuffer)
+		r.large = data && (r.end == len(r.buf) || n >= smallBuffer) && largeOut.Load() < maxLarge
 		if err != nil {
 			r.err = err
 			if n == 0 {
@@ -246,7 +265,7 @@ func (r *Reader) makeRoom(data bool) error {
 			r.Idle()
 		}
 		if r.buf == nil {
-			r.buf = getBuffer(r.wanted(data))
+			r.swap(getBuffer(r.wanted(data)))
 		}
 		return nil
 	}
@@ -259,8 +278,7 @@ func (r *Reader) makeRoom(data bool) error {
 		// The line does not fit, or more comes than fits.
 		big := getBuffer(largeBuffer)
 		copy(big, rest)
-		putBuffer(r.buf)
-		r.buf = big
+		r.swap(big)
 	case r.pos > 0:
 		copy(r.buf, rest)
 	case r.end == len(r.buf):

@@ -165,6 +165,41 @@ func TestReaderParksLine(t *testing.T) {
 	}
 }
 
+// When many have large buffers, who comes then makes do with a small one, but for
+// a line that needs more; and all of them come back.
+func TestReaderLargeBuffers(t *testing.T) {
+	before := largeOut.Load()
+	defer largeOut.Store(before)
+	in := strings.Repeat("line\r\n", 20000) + strings.Repeat("x", 2*smallBuffer) + "\r\n" + strings.Repeat("line\r\n", 20000) + ".\r\n"
+	for _, tc := range []struct {
+		out   int32
+		large bool
+	}{{maxLarge - 1, true}, {maxLarge, false}} {
+		largeOut.Store(tc.out)
+		r := NewReader(strings.NewReader(in))
+		d := NewDataReader(r)
+		most, needed := 0, false
+		for {
+			lines, err := d.Next()
+			if err != nil {
+				break
+			}
+			if bytes.Contains(lines, []byte("xx")) {
+				needed = true
+			} else if !needed {
+				most = max(most, len(r.buf))
+			}
+		}
+		if !needed || (most == largeBuffer) != tc.large {
+			t.Errorf("%d borrowed: a buffer of %d bytes, long line %v", tc.out, most, needed)
+		}
+		r.Reset(nil)
+		if n := largeOut.Load(); n != tc.out {
+			t.Errorf("%d borrowed in the end, want %d", n, tc.out)
+		}
+	}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -2,22 +2,43 @@ package filter
 
 import "sync"
 
-// bufferMax is the most that a buffer may have grown to be kept, in bytes.
-const bufferMax = spoolMemory + 64<<10
+// Buffers that may have grown are kept in two sizes: lines of reports and
+// questions, and blocks of messages. A few bytes do not hold a block.
+const (
+	lineMax  = 16 << 10              // the most that a buffer of lines may have grown, in bytes
+	blockMax = spoolMemory + 64<<10  // and a block; more is not kept
+	blockFor = spoolMemory - lineMax // a message of so many bytes gets blocks
+)
 
-// buffers are shared by all who need one for a moment: an idle session has none.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// They are shared by all who need one for a moment: an idle session has none.
+var lineBuffers, blocks = sync.Pool{New: newBuffer}, sync.Pool{New: newBuffer}
 
-// getBuffer gives an empty buffer.
-func getBuffer() *[]byte {
-	b := buffers.Get().(*[]byte)
+func newBuffer() any { return new([]byte) }
+
+// getBuffer gives an empty buffer for lines.
+func getBuffer() *[]byte { return empty(&lineBuffers) }
+
+// getBlock gives an empty buffer for so many bytes of a message.
+func getBlock(size int64) *[]byte {
+	if size < blockFor {
+		return getBuffer()
+	}
+	return empty(&blocks)
+}
+
+func empty(pool *sync.Pool) *[]byte {
+	b := pool.Get().(*[]byte)
 	*b = (*b)[:0]
 	return b
 }
 
 // putBuffer gives b back; nil is none.
 func putBuffer(b *[]byte) {
-	if b != nil && cap(*b) <= bufferMax {
-		buffers.Put(b)
+	switch {
+	case b == nil:
+	case cap(*b) <= lineMax:
+		lineBuffers.Put(b)
+	case cap(*b) <= blockMax:
+		blocks.Put(b)
 	}
 }

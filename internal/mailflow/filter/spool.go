@@ -107,7 +107,7 @@ func (s *spool) room(n int) bool {
 		return false
 	}
 	if s.mem == nil {
-		s.mem = getBuffer()
+		s.mem = getBlock(s.total)
 	}
 	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
 		s.err = s.putBy()
@@ -122,7 +122,7 @@ func (s *spool) putBy() error {
 		return s.spill()
 	}
 	s.shelf = append(s.shelf, s.mem)
-	s.mem = getBuffer()
+	s.mem = getBlock(s.total)
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (s *spool) take(buf *[]byte) (data *[]byte, end bool, err error) {
 		s.budget.give(1)
 	case len(s.blocks) > 0:
 		if buf == nil {
-			buf = getBuffer()
+			buf = getBlock(s.total)
 		}
 		err = s.takeFile(buf)
 	default:

@@ -48,7 +48,7 @@ func (x *stream) write(p []byte) bool {
 		return x.m.err() == nil
 	default:
 	}
-	buf := getBuffer()
+	buf := getBlock(int64(len(p)))
 	defer putBuffer(buf)
 	pat := patience{limit: x.link.proc.policy.timeout, done: x.skip}
 	for len(p) > 0 {
