@@ -3,6 +3,8 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/delivery"
 	"github.com/weirmail/weir/internal/mailflow/queue"
+	"github.com/weirmail/weir/internal/mailflow/queue/storetest"
 )
 
 // slowly makes each attempt last a second.
@@ -179,6 +182,76 @@ func TestRemoveMakesRoom(t *testing.T) {
 		}
 		b.sleep(102 * time.Second)
 		b.counts(queue.Counts{})
+		b.stop()
+	})
+}
+
+// busyStore is a Store whose claims take 10 ms, and whose new mail has to wait
+// until the time in slow.
+type busyStore struct {
+	storetest.Memory
+	slow time.Time
+
+	mu     sync.Mutex
+	begun  []time.Time
+	limits []int
+}
+
+func (s *busyStore) Claim(ctx context.Context, now time.Time, limit int) ([]queue.Claimed, time.Time, error) {
+	s.mu.Lock()
+	s.begun, s.limits = append(s.begun, time.Now()), append(s.limits, limit)
+	s.mu.Unlock()
+	time.Sleep(10 * time.Millisecond)
+	return s.Memory.Claim(ctx, now, limit)
+}
+
+func (s *busyStore) Apply(ctx context.Context, c *queue.Change) error {
+	if len(c.Add) > 0 {
+		time.Sleep(time.Until(s.slow))
+	}
+	return s.Memory.Apply(ctx, c)
+}
+
+// While due mail is only put in line, new mail has the store for most of the
+// time.
+func TestLiningUpLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := deadRelay()
+		b := newBed(t, d, nil)
+		st := new(busyStore)
+		var err error
+		if b.q, err = queue.Open(t.Context(), st, d, b.opt); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3000 {
+			b.send(rcpt(fmt.Sprintf("u%d@dead.example", i)))
+		}
+		time.Sleep(time.Second)
+		stored := make(chan error, 1)
+		st.slow = time.Now().Add(500 * time.Millisecond)
+		go func() { stored <- b.trySend(&mail.Message{}, rcpt("x@dead.example")) }()
+		b.run()
+		if err := <-stored; err != nil {
+			t.Error(err)
+		}
+		b.sleep(10 * time.Second)
+		if n, err := st.Count(t.Context()); err != nil || n.Claimed > 101 {
+			t.Errorf("%d envelopes in memory, %v", n.Claimed, err)
+		}
+		crowded := slices.Index(st.limits, 100)
+		if crowded < 0 || crowded > 4 || slices.Max(st.limits[crowded:]) > 100 {
+			t.Fatalf("claims of %d envelopes", st.limits)
+		}
+		// From the second on, as long as the message waited.
+		rested := 0
+		for i := crowded + 1; i < len(st.begun); i++ {
+			if st.begun[i].Sub(st.begun[i-1]) >= 40*time.Millisecond {
+				rested++
+			}
+		}
+		if rested < 8 {
+			t.Errorf("claims began at %v", st.begun)
+		}
 		b.stop()
 	})
 }

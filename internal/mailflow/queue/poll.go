@@ -10,6 +10,8 @@ import (
 // Bounds of the poller, which brings due envelopes from the store to memory.
 const (
 	claimBatch    = 500
+	crowdedBatch  = 100 // while what is claimed finds no room
+	crowdedRest   = 3   // times what such a claim took, if new mail is being stored
 	claimPauseMin = time.Second
 	claimPauseMax = 30 * time.Second
 	forgetEvery   = time.Minute
@@ -50,7 +52,7 @@ func (q *Queue) doChore(ctx context.Context) error {
 	case c.limit > 0 && c.line != nil:
 		return q.claimLine(ctx, c.line, c.limit)
 	case c.limit > 0:
-		return q.claim(ctx, c.limit)
+		return q.claimDue(ctx, c.limit)
 	case c.evicted == nil:
 		q.awaitPoke(ctx, c.wait)
 	}
@@ -143,6 +145,22 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// claimDue claims. While it only moves mail from one place of the store to
+// another it leaves the store to new mail for most of the time: 500,000 due
+// messages for hosts that are down made new mail ten times slower for as long
+// as it took to have them stand in line.
+func (q *Queue) claimDue(ctx context.Context, limit int) error {
+	if q.crowded {
+		limit = min(limit, crowdedBatch)
+	}
+	begin := q.opt.Now()
+	err := q.claim(ctx, limit)
+	if q.crowded && q.storing.Load() > 0 {
+		sleep(ctx, crowdedRest*q.opt.Now().Sub(begin))
+	}
+	return err
+}
+
 // claim takes a batch of due envelopes.
 func (q *Queue) claim(ctx context.Context, limit int) error {
 	s := &q.sched
@@ -156,7 +174,7 @@ func (q *Queue) claim(ctx context.Context, limit int) error {
 		s.pollAt(next)
 		s.mu.Unlock()
 	}
-	q.place(claimed, now)
+	q.crowded = q.place(claimed, now)
 	return err
 }
 
@@ -178,8 +196,9 @@ func (q *Queue) claimLine(ctx context.Context, d *destination, limit int) error 
 	return err
 }
 
-// place has what was claimed attempted, or stand in line if there is no room.
-func (q *Queue) place(claimed []Claimed, now time.Time) {
+// place has what was claimed attempted, or stand in line if there is no room;
+// it reports whether there was some like that.
+func (q *Queue) place(claimed []Claimed, now time.Time) (crowded bool) {
 	s := &q.sched
 	var late, noRoom []*item
 	s.mu.Lock()
@@ -209,6 +228,7 @@ func (q *Queue) place(claimed []Claimed, now time.Time) {
 	for _, it := range noRoom {
 		q.lineUp(it, nil)
 	}
+	return len(noRoom) > 0
 }
 
 // group makes items of what was claimed: one for each message and destination.

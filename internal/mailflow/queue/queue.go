@@ -117,6 +117,10 @@ type Queue struct {
 	sched scheduler
 	rec   recorder
 	cache bodyBudget
+
+	storing atomic.Int64 // messages that are being stored
+	crowded bool         // the poller's: what it claimed last found no room
+
 	tuned atomic.Pointer[Tuning]
 }
 

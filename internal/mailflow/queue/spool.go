@@ -148,7 +148,10 @@ func (s *Spool) Commit(ctx context.Context, m *mail.Message, envelopes []mail.En
 		return err
 	}
 	entry := s.q.admit(n)
-	if err := s.q.st.Apply(ctx, &Change{Add: []New{*n}}); err != nil {
+	s.q.storing.Add(1)
+	err = s.q.st.Apply(ctx, &Change{Add: []New{*n}})
+	s.q.storing.Add(-1)
+	if err != nil {
 		s.q.reject(s.id, entry, err)
 		return fmt.Errorf("queue: storing message %v: %w", s.id, err)
 	}
