@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -57,7 +56,7 @@ func (b *bench) startOn(dir string, r *record.Record) error {
 	time.Sleep(settle)
 	server, _ := on.Processes()
 	begun := measure.Memory(server)
-	if err := b.counted(dir, int(r.X)); err != nil {
+	if err := counted(on, int(r.X)); err != nil {
 		return err
 	}
 	j := load.Job{Sessions: 20, Total: endless, Seconds: b.seconds, PerSession: 20, Size: small}
@@ -70,14 +69,11 @@ func (b *bench) startOn(dir string, r *record.Record) error {
 
 // counted shows that the server has that queue: one with an empty queue is
 // quick, too.
-func (b *bench) counted(dir string, want int) error {
-	out, err := exec.CommandContext(b.ctx, b.house.Weir, "queue", "count", "-q", dir).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w %s", err, out)
-	}
+func counted(on *peer.Running, want int) error {
 	var have int
+	out := on.Queued()
 	// One number in 2^32 gives no id, so a message may be missing.
-	if _, err := fmt.Sscan(string(out), &have); err != nil || have < want-1 || have > want {
+	if _, err := fmt.Sscan(out, &have); err != nil || have < want-1 || have > want {
 		return fmt.Errorf("its queue has not %d messages: %s", want, out)
 	}
 	return nil

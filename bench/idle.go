@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/weirmail/weir/bench/load"
@@ -17,6 +18,7 @@ func idleSessions(b *bench, round int) {
 		for _, secure := range []bool{false, true} {
 			for _, n := range []int{100, 1000, 10_000, 50_000} {
 				most := p.Most()
+				n := affordable(n)
 				if secure {
 					most = min(most, 10_000) // half the memory would be the client's
 				}
@@ -31,6 +33,21 @@ func idleSessions(b *bench, round int) {
 			}
 		}
 	}
+}
+
+// reserve are the descriptors that a server, or the load, has besides sessions.
+const reserve = 1000
+
+// affordable gives n, or if the system lets a process have fewer descriptors,
+// as many thousand sessions as there can be.
+func affordable(n int) int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur >= uint64(n+reserve) {
+		return n
+	}
+	most := (int(l.Cur) - reserve) / 1000 * 1000
+	fmt.Printf("%d sessions instead of %d: the system allows %d open files (ulimit -n)\n", most, n, l.Cur)
+	return most
 }
 
 // settle is how long sessions do nothing before memory is read: what a server

@@ -75,7 +75,12 @@ func (b *bench) mailOn(on *peer.Running, j load.Job, r *record.Record) error {
 	r.Values["idle_pct"], r.Values["steal_pct"] = before.Shares(after)
 	r.Values["others_pct"] = before.Others(after, ours)
 	r.Values["peak_mb"] = peak() / (1 << 20)
-	r.Lost = lost(res, counts, max(j.Recipients, 1))
+	if r.Lost = lost(res, counts, max(j.Recipients, 1)); r.Lost != "" {
+		if still := on.Queued(); still != "" {
+			r.Lost += "; still in its queue: " + still
+		}
+		fmt.Printf("the server's log ends with:\n%s\n", on.LogTail())
+	}
 	if res.Errors > 0 {
 		fmt.Println("*** errors:", res.Kinds)
 	}

@@ -65,9 +65,10 @@ type Peer interface {
 
 // command is how a server is started in the foreground.
 type command struct {
-	argv  []string
-	binds []string // from:to, for the mount namespace
-	all   bool     // all of its processes are told to end, not the first alone
+	argv   []string
+	binds  []string // from:to, for the mount namespace
+	queued []string // says what is in the queue, if there is such a command
+	all    bool     // all of its processes are told to end, not the first alone
 }
 
 // All are the peers, weir first.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type Running struct {
 	dir     string
 	server  *process
 	milters []*process
+	queued  []string
 }
 
 // process is a child, and whether it has ended.
@@ -46,6 +48,7 @@ func (r *Running) start(ctx context.Context, h *House, p Peer, s Setup, port int
 		}
 	}
 	argv, flags := h.inside(c.argv, c.binds...)
+	r.queued = c.queued
 	begin := time.Now()
 	if r.server, err = r.launch(argv, "log", flags); err != nil {
 		return err
@@ -83,6 +86,21 @@ func (r *Running) launch(argv []string, log string, unshare uintptr) (*process, 
 func (r *Running) LogTail() string {
 	b, _ := os.ReadFile(filepath.Join(r.dir, "log"))
 	return string(b[max(0, len(b)-2000):])
+}
+
+// Queued says what is in the server's queue, "" if it cannot be asked: mail
+// that does not arrive may be late, and not lost.
+func (r *Running) Queued() string {
+	if len(r.queued) == 0 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, r.queued[0], r.queued[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%v %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // Processes gives the processes of the server, and those of its filters.

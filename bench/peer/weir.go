@@ -50,7 +50,10 @@ func (Weir) prepare(h *House, s Setup, dir string, port int) (command, error) {
 	fmt.Fprintf(&b, "listen on 127.0.0.1 port %d hostname mx.bench.example%s\n", port, options)
 	fmt.Fprintf(&b, "action \"out\" relay host \"smtp://%s\"\nmatch from any for any action \"out\"\n", h.Sink)
 	conf, err := write(dir, "weir.conf", b.String())
-	return command{argv: []string{h.Weir, "run", "-c", conf}}, err
+	return command{
+		argv:   []string{h.Weir, "run", "-c", conf},
+		queued: []string{h.Weir, "queue", "count", "-q", queue},
+	}, err
 }
 
 // lineFilters writes filters in the grammar of smtpd.conf(5), and gives the
