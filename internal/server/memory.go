@@ -42,11 +42,11 @@ func (t *trimmer) due(n int) bool {
 
 // The collector runs when the heap has doubled, which in a server that keeps
 // little is each few megabytes: with 4 KB messages, 15 times a second. It may
-// wait until there are collectAfter bytes to collect, while what is kept is less
-// than that.
+// wait until there are collectAfter bytes to collect. In one that keeps much,
+// whose size somebody will have reckoned with, the heap grows by half.
 const (
 	collectAfter = 32 << 20
-	usualPercent = 100 // debug.SetGCPercent
+	leastPercent = 50  // debug.SetGCPercent
 	mostPercent  = 800 // with which the collector first runs at 32 MB
 )
 
@@ -72,9 +72,9 @@ func afterCollection() {
 }
 
 // percentFor gives the percent with which a heap of live bytes grows by
-// collectAfter, or doubles if that is more.
+// collectAfter, or by half if that is more.
 func percentFor(live uint64) int {
-	return int(max(usualPercent, min(mostPercent, 100*collectAfter/max(live, 1))))
+	return int(max(leastPercent, min(mostPercent, 100*collectAfter/max(live, 1))))
 }
 
 // trim gives memory back as sessions come, until ctx ends.

@@ -115,7 +115,7 @@ func (w *worker) start() (*process, error) {
 	}
 	p := &process{
 		w: w, stdout: pp.ours[1], stderr: pp.ours[2], seats: make(map[mail.SessionID]*seat),
-		ready: make(chan struct{}), over: make(chan struct{}), exited: make(chan struct{}),
+		ready: make(chan struct{}), over: make(chan struct{}), exited: make(chan struct{}), writing: make(chan struct{}, maxWriting),
 	}
 	var key [8]byte
 	rand.Read(key[:])

@@ -34,7 +34,8 @@ type process struct {
 	over      chan struct{} // closed by fail
 	ended     atomic.Bool   // over is closed
 
-	asking atomic.Int32 // sessions that wait for an answer
+	asking  atomic.Int32  // sessions that wait for an answer
+	writing chan struct{} // has room for each message whose lines may be on their way into the pipe at once
 
 	exited chan struct{} // closed when the program has ended
 	status string        // how; set before exited is closed

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -217,6 +218,81 @@ func TestWriterFull(t *testing.T) {
 		t.Errorf("lost with %v", err)
 	}
 	w.close()
+}
+
+// Those who wait for room get it in the order in which they came, as many at once
+// as there is room for; one that gives up does not hold up those behind it.
+func TestWriterTurns(t *testing.T) {
+	var pp pipes
+	if err := pp.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer pp.close()
+	w, err := newWriter(pp.ours[0], func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	filler := append(bytes.Repeat([]byte("x"), writeBuffer/4-1), '\n')
+	waiting := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.line)
+	}
+	for w.put(filler, patience{limit: 50 * time.Millisecond}) == nil { // until pipe and buffer are full
+	}
+	const sessions = 200
+	left := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range sessions {
+		wg.Go(func() {
+			pat := patience{limit: time.Minute}
+			if i%7 == 3 {
+				pat.done = left
+			}
+			err := w.put(fmt.Appendf(bytes.Clone(filler[:len(filler)-1]), "%d\n", i), pat)
+			if gone := i%7 == 3; gone != errors.Is(err, errGone) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+		for waiting() <= i {
+			runtime.Gosched()
+		}
+	}
+	close(left)
+	for waiting() > sessions-(sessions+3)/7 {
+		runtime.Gosched()
+	}
+	go func() { wg.Wait(); w.put([]byte("end\n"), patience{limit: time.Minute}) }()
+	r := bufio.NewReader(pp.child[0])
+	var came []int
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line = strings.Trim(line, "x\n"); line == "end" {
+			break
+		} else if n, err := strconv.Atoi(line); err == nil {
+			came = append(came, n)
+		}
+	}
+	want := 0
+	for _, n := range came {
+		if want%7 == 3 {
+			want++
+		}
+		if n < want-6 || n > want+6 { // four have room at once
+			t.Errorf("%d came where %d was to", n, want)
+		}
+		want++
+	}
+	if n := sessions - (sessions+3)/7; len(came) != n {
+		t.Errorf("%d came, want %d", len(came), n)
+	}
+	if w.granted != 0 {
+		t.Errorf("%d bytes of room are nobody's", w.granted)
+	}
 }
 
 // What an idle session costs.

@@ -48,22 +48,59 @@ func (x *stream) write(p []byte) bool {
 		return x.m.err() == nil
 	default:
 	}
+	pat := patience{limit: x.link.proc.policy.timeout, done: x.skip}
+	if err := x.p.beginWriting(pat); err != nil {
+		return x.notWritten(err)
+	}
+	defer x.p.endWriting()
 	buf := getBlock(int64(len(p)))
 	defer putBuffer(buf)
-	pat := patience{limit: x.link.proc.policy.timeout, done: x.skip}
 	for len(p) > 0 {
 		*buf, p = filterwire.AppendLines((*buf)[:0], x.prefix, p, lineChunk)
-		switch err := x.p.stdin.put(*buf, pat); {
-		case err == nil:
-		case errors.Is(err, ErrTimeout):
-			x.seat.stuck.Store(true)
-			return x.fail(fmt.Errorf("%w: its input is full", ErrTimeout))
-		default: // over or skipped; whoever ended it says so, but may be later
-			return x.gone()
+		if err := x.p.stdin.put(*buf, pat); err != nil {
+			return x.notWritten(err)
 		}
 	}
 	return true
 }
+
+// notWritten deals with lines that the filter did not get.
+func (x *stream) notWritten(err error) bool {
+	if errors.Is(err, ErrTimeout) {
+		x.seat.stuck.Store(true)
+		return x.fail(fmt.Errorf("%w: its input is full", ErrTimeout))
+	}
+	return x.gone() // over or skipped; whoever ended it says so, but may be later
+}
+
+// maxWriting is how many messages have lines in memory that wait for room in one
+// process's pipe. Those of others wait where they come from: in the socket of
+// their client, or in the spool behind another filter.
+const maxWriting = 64
+
+// beginWriting waits until fewer than maxWriting messages write. Its errors are
+// those of writer.put.
+func (p *process) beginWriting(pat patience) error {
+	select {
+	case p.writing <- struct{}{}:
+		return nil
+	default:
+	}
+	t := time.NewTimer(pat.limit)
+	defer t.Stop()
+	select {
+	case p.writing <- struct{}{}:
+		return nil
+	case <-p.over:
+		return errGone
+	case <-pat.done:
+		return errGone
+	case <-t.C:
+		return ErrTimeout
+	}
+}
+
+func (p *process) endWriting() { <-p.writing }
 
 var dot = []byte(".\n")
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -36,11 +37,12 @@ type writer struct {
 	kick chan struct{} // wakes the flusher
 	stop chan struct{} // ends it
 
-	mu   sync.Mutex
-	buf  []byte        // waits behind head
-	busy bool          // somebody is writing, or the flusher will
-	err  error         // the pipe is gone
-	room chan struct{} // closed when buf is taken; nil while nobody waits
+	mu      sync.Mutex
+	buf     []byte  // waits behind head
+	busy    bool    // somebody is writing, or the flusher will
+	err     error   // the pipe is gone
+	line    []*turn // those who wait for room in buf, in the order in which they came
+	granted int     // bytes of room that are somebody's who has not come back yet
 
 	// Owned by whoever made busy true.
 	head    []byte // what is being written
@@ -89,7 +91,7 @@ type patience struct {
 // is; nothing of p is written then. It does not keep p.
 func (w *writer) put(p []byte, pat patience) error {
 	w.mu.Lock()
-	if w.full(len(p)) {
+	if len(w.line) > 0 || w.full(len(p)) {
 		if err := w.wait(len(p), pat); err != nil {
 			w.mu.Unlock()
 			return err
@@ -122,7 +124,7 @@ func (w *writer) gather(p []byte) []byte {
 	if len(w.head)+len(w.buf) <= writeChunk { // else the flusher goes on with them
 		w.head = append(w.head, w.buf...)
 		w.buf = w.buf[:0]
-		w.wake()
+		w.admit()
 	}
 	return w.head
 }
@@ -147,42 +149,60 @@ func (w *writer) lead(p []byte) error {
 	default:
 		w.kick <- struct{}{} // has room: only who is busy sends
 	}
+	w.admit() // what p was granted is free again
 	return w.err
 }
 
 // full reports whether n more bytes must wait. A buffer that is empty takes
 // any line.
 func (w *writer) full(n int) bool {
-	return w.err == nil && len(w.buf) > 0 && len(w.buf)+n > writeBuffer
+	used := len(w.buf) + w.granted
+	return w.err == nil && used > 0 && used+n > writeBuffer
 }
 
-// wait waits, w.mu held before and after, for room for n bytes.
-func (w *writer) wait(n int, pat patience) error {
-	t := time.NewTimer(pat.limit)
-	defer t.Stop()
-	for w.full(n) {
-		if w.room == nil {
-			w.room = make(chan struct{})
-		}
-		room := w.room
-		w.mu.Unlock()
-		late, left := false, false
-		select {
-		case <-room:
-		case <-pat.done:
-			left = true
-		case <-t.C:
-			late = true
-		}
-		w.mu.Lock()
-		switch {
-		case left:
-			return errGone
-		case late:
-			return ErrTimeout
-		}
+// turn is somebody who waits for room for n bytes.
+type turn struct {
+	n    int
+	come chan struct{} // closed when there is room, or the pipe is gone
+}
+
+// wait waits, w.mu held before and after, for room for n bytes. It is given in
+// turn and to as many as there is room for: were all woken to see who is first,
+// a thousand who wait would cost a thousand times their work.
+func (w *writer) wait(n int, pat patience) (err error) {
+	timer := time.NewTimer(pat.limit)
+	defer timer.Stop()
+	t := &turn{n: n, come: make(chan struct{})}
+	w.line = append(w.line, t)
+	w.mu.Unlock()
+	select {
+	case <-t.come:
+	case <-pat.done:
+		err = errGone
+	case <-timer.C:
+		err = ErrTimeout
 	}
-	return nil
+	w.mu.Lock()
+	if i := slices.Index(w.line, t); i >= 0 {
+		w.line = slices.Delete(w.line, i, i+1)
+	} else {
+		w.granted -= n
+	}
+	if err != nil {
+		w.admit()
+	}
+	return err
+}
+
+// admit gives room to those who wait for it; w.mu is held.
+func (w *writer) admit() {
+	for len(w.line) > 0 && !w.full(w.line[0].n) {
+		t := w.line[0]
+		w.line[0] = nil
+		w.line = w.line[1:]
+		w.granted += t.n
+		close(t.come)
+	}
 }
 
 // flush is the goroutine that writes what did not fit at once.
@@ -201,7 +221,7 @@ func (w *writer) flush() {
 					break
 				}
 				w.head, w.buf = w.buf, w.head
-				w.wake()
+				w.admit()
 			}
 			w.writeHead()
 		}
@@ -230,14 +250,7 @@ func (w *writer) fail(why error) {
 		go w.lost(why)
 	}
 	w.err = errGone
-	w.wake()
-}
-
-func (w *writer) wake() {
-	if w.room != nil {
-		close(w.room)
-		w.room = nil
-	}
+	w.admit() // nothing is full any more
 }
 
 // close ends the pipe, of which the filter reads the end, and the flusher. It

@@ -57,7 +57,7 @@ const (
 // What the queue holds in memory at most, however much the store has.
 const (
 	maxReadyPerDest = 1000     // envelopes for one destination
-	maxSpools       = 64 << 20 // bytes of bodies on their way; what is beyond goes to files
+	maxSpools       = 32 << 20 // bytes of bodies on their way; what is beyond goes to files
 	maxBodies       = 32 << 20 // bytes of bodies between commit and first attempt
 	maxUnrecorded   = 2000     // attempts ended but not recorded; none begins above that
 )
