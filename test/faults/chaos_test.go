@@ -245,7 +245,7 @@ func (c *client) say(line string) (bool, error) {
 var (
 	ownWords    = regexp.MustCompile(`^(550|421) .*chaos`)
 	noWords     = "451 4.3.0 Filter gave an answer that is no reply"
-	afterwards  = regexp.MustCompile(`^(50[0135]|55[01345]) [5.0-9]+ `)
+	afterwards  = regexp.MustCompile(`^(50[0135]|55[01345]) `)
 	policyReply = map[string]string{"tempfail": "451 4.7.1 Filter %s failed in session ", "reject": "550 5.7.1 Filter %s failed in session "}
 )
 
