@@ -240,11 +240,12 @@ func (c *client) say(line string) (bool, error) {
 }
 
 // Replies that refuse because of what a filter has decided: its text, if it
-// is one, and what follows from the address that it wrote.
+// is one, and what follows from an address that it wrote or a message that it
+// has made too large.
 var (
 	ownWords    = regexp.MustCompile(`^(550|421) .*chaos`)
 	noWords     = "451 4.3.0 Filter gave an answer that is no reply"
-	afterwards  = regexp.MustCompile(`^(50[0135]|55[0135]) [5.0-9]+ `)
+	afterwards  = regexp.MustCompile(`^(50[0135]|55[01345]) `)
 	policyReply = map[string]string{"tempfail": "451 4.7.1 Filter %s failed in session ", "reject": "550 5.7.1 Filter %s failed in session "}
 )
 
