@@ -18,7 +18,7 @@ var stages = []string{"listener", "session", "filter", "routing", "queue", "deli
 // vocabulary packages import no stage and no service; services no stage.
 var (
 	vocabulary = []string{"smtp", "mail", "filterwire", "milter"}
-	services   = []string{"table", "config", "dns", "trace", "admin", "rehearse"}
+	services   = []string{"table", "config", "dns", "trace", "admin", "rehearse", "descriptor"}
 )
 
 // joins may import what the rules below forbid to others: the programs, the

@@ -19,7 +19,7 @@ const (
 // maxLarge is how many large buffers are borrowed before a Reader makes do with
 // a small one, unless a line is longer than that: ten thousand clients that send
 // at the same time do not have 700 MB of buffers, they have many small reads.
-const maxLarge = 512
+const maxLarge = 256
 
 // The ways a command line can be wrong.
 var (
@@ -117,7 +117,7 @@ func (r *Reader) swap(b []byte) {
 
 // Room gives where a Socket reads to. It is not empty.
 func (r *Reader) Room() []byte {
-	if r.end == len(r.buf) || r.buf == nil || r.data && r.large && len(r.buf) == smallBuffer {
+	if r.end == len(r.buf) || r.data && r.large {
 		_ = r.makeRoom(r.data) // was there, or Park has left some
 	}
 	return r.buf[r.end:]
@@ -233,7 +233,7 @@ func (r *Reader) fill(data bool) error {
 	for range maxEmptyReads {
 		n, err := r.read()
 		r.end += n
-		r.large = data && (r.end == len(r.buf) || n >= smallBuffer) && largeOut.Load() < maxLarge
+		r.large = data && (r.end == len(r.buf) || n >= smallBuffer)
 		if err != nil {
 			r.err = err
 			if n == 0 {
@@ -269,27 +269,30 @@ func (r *Reader) makeRoom(data bool) error {
 		}
 		return nil
 	}
-	if r.end < len(r.buf) && !(data && r.large) {
+	full := r.end == len(r.buf)
+	grow := len(r.buf) == smallBuffer && r.wanted(data) == largeBuffer
+	if !full && !grow && !(data && r.large) {
 		return nil
 	}
 	rest := r.buf[r.pos:r.end]
 	switch {
-	case len(r.buf) == smallBuffer && (r.large || r.pos == 0):
-		// The line does not fit, or more comes than fits.
+	case grow, full && r.pos == 0 && len(r.buf) == smallBuffer:
+		// More comes than fits, or the line does not.
 		big := getBuffer(largeBuffer)
 		copy(big, rest)
 		r.swap(big)
 	case r.pos > 0:
 		copy(r.buf, rest)
-	case r.end == len(r.buf):
+	case full:
 		return ErrLineTooLong
 	}
 	r.pos, r.end = 0, len(rest)
 	return nil
 }
 
+// wanted gives the size of the buffer that is right for what comes next.
 func (r *Reader) wanted(data bool) int {
-	if data && r.large {
+	if data && r.large && (len(r.buf) == largeBuffer || largeOut.Load() < maxLarge) {
 		return largeBuffer
 	}
 	return smallBuffer

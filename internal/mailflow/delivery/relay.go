@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/weirmail/weir/internal/config"
+	"github.com/weirmail/weir/internal/descriptor"
 )
 
 // maxTransaction is how many recipients share a transaction (RFC 5321
@@ -204,7 +205,7 @@ func (a *Agent) dialFrom(ctx context.Context, t *target) (net.Conn, error) {
 
 func dialNet(ctx context.Context, network, addr string, local net.Addr) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: local}
-	return d.DialContext(ctx, network, addr)
+	return descriptor.Wait(ctx, func() (net.Conn, error) { return d.DialContext(ctx, network, addr) })
 }
 
 // dialError is a failure to connect.

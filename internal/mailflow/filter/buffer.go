@@ -11,9 +11,10 @@ const (
 )
 
 // They are shared by all who need one for a moment: an idle session has none.
-var lineBuffers, blocks = sync.Pool{New: newBuffer}, sync.Pool{New: newBuffer}
-
-func newBuffer() any { return new([]byte) }
+var (
+	lineBuffers = sync.Pool{New: func() any { return new([]byte) }}
+	blocks      = sync.Pool{New: func() any { b := make([]byte, 0, spoolMemory); return &b }}
+)
 
 // getBuffer gives an empty buffer for lines.
 func getBuffer() *[]byte { return empty(&lineBuffers) }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/weirmail/weir/internal/descriptor"
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/queue"
 )
@@ -39,7 +40,9 @@ func (s *Store) Create(id mail.MessageID) (queue.Body, error) {
 	if closed {
 		return nil, errClosed
 	}
-	f, err := os.OpenFile(s.bodyPath(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := descriptor.Wait(context.Background(), func() (*os.File, error) {
+		return os.OpenFile(s.bodyPath(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	})
 	if err != nil {
 		s.spooled(id)
 		return nil, s.explain(err)
@@ -117,7 +120,7 @@ func (s *Store) unlink(ids []mail.MessageID) {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := descriptor.Wait(context.Background(), func() (*os.File, error) { return os.Open(dir) })
 	if err != nil {
 		return err
 	}

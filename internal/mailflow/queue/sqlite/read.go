@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/weirmail/weir/internal/descriptor"
 	"github.com/weirmail/weir/internal/mail"
 	"github.com/weirmail/weir/internal/mailflow/queue"
 )
@@ -105,7 +106,7 @@ func (s *Store) Open(ctx context.Context, id mail.MessageID) (io.ReadCloser, err
 	case !file:
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}
-	f, err := os.Open(s.bodyPath(id))
+	f, err := descriptor.Wait(ctx, func() (*os.File, error) { return os.Open(s.bodyPath(id)) })
 	if errors.Is(err, os.ErrNotExist) { // dropped since, or somebody else removed it
 		return nil, fmt.Errorf("body of message %v: %w", id, queue.ErrNotFound)
 	}
