@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -58,7 +59,8 @@ type Options struct {
 type Host struct {
 	opt Options
 
-	shelfs budget // of messages that filters have written
+	shelfs budget       // of messages that filters have written
+	asking atomic.Int32 // sessions that wait for an answer of a filter
 
 	hurry     chan struct{} // closed when Stop's time is up
 	hurryOnce sync.Once

@@ -34,7 +34,6 @@ type process struct {
 	over      chan struct{} // closed by fail
 	ended     atomic.Bool   // over is closed
 
-	asking  atomic.Int32  // sessions that wait for an answer
 	writing chan struct{} // has room for each message whose lines may be on their way into the pipe at once
 
 	exited chan struct{} // closed when the program has ended
@@ -276,8 +275,9 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	limit := st.w.proc.policy.timeout
 	timer := st.s.timer(limit) // for both: room in the pipe, and the answer
 	defer timer.Stop()
-	crowd := ask.p.asking.Add(1) > 1
-	defer ask.p.asking.Add(-1)
+	asking := &st.w.h.asking
+	crowd := asking.Add(1) > 1
+	defer asking.Add(-1)
 	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done, crowd: crowd}); err != nil {
 		if errors.Is(err, errGone) { // whoever closed the pipe says why, or the client has left
 			select {
