@@ -8,6 +8,8 @@ import (
 	"runtime/metrics"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // A session that has greeted has left behind a stack of 8 KB, of which it needs
@@ -17,7 +19,9 @@ import (
 // 5,000 idle ones, 11.6 KB each without it and 7.4 KB with it.
 const (
 	trimEvery = 250 * time.Millisecond
-	trimFrom  = 50 // no fewer sessions than that are worth it
+	trimFrom  = 50              // no fewer sessions than that are worth it
+	trimPause = 5 * time.Second // between one time and the next, in the long run
+	trimBurst = 8               // times without a pause, while a crowd comes
 )
 
 // trimmer decides when memory is given back.
@@ -33,11 +37,7 @@ func (t *trimmer) due(n int) bool {
 	t.last = n
 	t.done = min(t.done, n)
 	more := n - t.done
-	if more < trimFrom || more < t.done/20 || grows && more < t.done/2 {
-		return false
-	}
-	t.done = n
-	return true
+	return more >= trimFrom && more >= t.done/20 && (!grows || more >= t.done/2)
 }
 
 // The collector runs when the heap has doubled, which in a server that keeps
@@ -82,13 +82,15 @@ func (r *registry) trim(ctx context.Context) {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
 	var t trimmer
+	pauses := rate.NewLimiter(rate.Every(trimPause), trimBurst)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if t.due(r.count()) {
+		if n := r.count(); t.due(n) && pauses.Allow() {
+			t.done = n
 			runtime.GC() // a stack is halved at most each time
 			debug.FreeOSMemory()
 		}
