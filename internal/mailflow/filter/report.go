@@ -38,6 +38,22 @@ func (s *Session) Event(e *trace.Event) {
 	}
 }
 
+// Reads reports whether a filter of the chain registered events of kind k, so
+// that their texts are to be made (trace.Reader).
+func (s *Session) Reads(k trace.Kind) bool {
+	for i := range s.seats {
+		st := &s.seats[i]
+		p := s.usable(st)
+		if p == nil {
+			p = st.w.latest.Load()
+		}
+		if p == nil || filterwire.Events(p.events.Load()).Has(k) { // or it may be about to
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Session) tell(e *trace.Event) {
 	var lines [3]*[]byte // by form
 	for i := range s.seats {

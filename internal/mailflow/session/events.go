@@ -60,7 +60,7 @@ func addrText(a, other net.Addr) string {
 
 // reads reports whether somebody looks at events of kind k.
 func (s *Session) reads(k trace.Kind) bool {
-	return s.filters != nil || trace.Reads(s.opt.Sink, k)
+	return s.filters != nil && trace.Reads(s.filters, k) || trace.Reads(s.opt.Sink, k)
 }
 
 // emitClient tells a command line of the client, credentials masked. It makes no
