@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // client is one session. What it writes goes out at once; it reads with a
@@ -36,6 +39,15 @@ func (w *worker) open() (*client, error) {
 	return c, nil
 }
 
+// portAtConnect has the kernel choose a socket's port when it connects. At bind
+// one that an ended connection still has for a minute counts as taken.
+func portAtConnect(_, _ string, c syscall.RawConn) (err error) {
+	controlErr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	})
+	return errors.Join(controlErr, err)
+}
+
 // dial connects and waits for the banner.
 func (w *worker) dial() (*client, error) {
 	d := net.Dialer{Timeout: w.Timeout, KeepAlive: -1}
@@ -47,6 +59,7 @@ func (w *worker) dial() (*client, error) {
 		// An address has some 28,000 ports to connect from; there are many
 		// loopback addresses.
 		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+n>>8), byte(n))}
+		d.Control = portAtConnect
 	}
 	conn, err := d.DialContext(context.WithoutCancel(w.ctx), "tcp", w.Addr)
 	if err != nil {
