@@ -4,6 +4,7 @@
 //
 //	go run ./bench peers     the workloads W1 to W7, all servers in one run
 //	go run ./bench growth    what grows with what, weir alone
+//	go run ./bench isolation  what it costs that a server is several processes
 //	go run ./bench claims    the rest of what is promised: starts, questions, lines
 //	go run ./bench report    docs/performance.md and its plots, from the results
 //
@@ -40,7 +41,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: go run ./bench peers|growth|claims|report [flags]")
+		return errors.New("usage: go run ./bench peers|growth|isolation|claims|report [flags]")
 	}
 	what, args := os.Args[1], os.Args[2:]
 	raiseFiles()
@@ -74,6 +75,8 @@ func run() error {
 		return measured(ctx, o, what, peerWorks())
 	case "growth":
 		return measured(ctx, o, what, growthWorks())
+	case "isolation":
+		return measured(ctx, o, what, isolationWorks())
 	case "claims":
 		return measured(ctx, o, what, claimWorks())
 	case "report":

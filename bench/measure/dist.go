@@ -59,3 +59,13 @@ func Median(vs []float64) (median, least, most float64) {
 	}
 	return median, s[0], s[len(s)-1]
 }
+
+// Middle gives what the middle half of vs lies between: their quartiles.
+// Without values both are not a number.
+func Middle(vs []float64) (lower, upper float64) {
+	if len(vs) == 0 {
+		return math.NaN(), math.NaN()
+	}
+	s := slices.Sorted(slices.Values(vs))
+	return s[rank(len(s), 0.25)], s[rank(len(s), 0.75)]
+}

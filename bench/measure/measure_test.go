@@ -26,6 +26,15 @@ func TestDistribution(t *testing.T) {
 	}
 }
 
+func TestMiddle(t *testing.T) {
+	if lower, upper := Middle([]float64{8, 1, 7, 2, 6, 3, 5, 4}); lower != 2 || upper != 6 {
+		t.Errorf("%v to %v", lower, upper)
+	}
+	if lower, upper := Middle(nil); !math.IsNaN(lower) || !math.IsNaN(upper) {
+		t.Errorf("of nothing: %v to %v", lower, upper)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, c := range []struct {
 		in               []float64

@@ -38,6 +38,7 @@ type Setup struct {
 	TLS      bool   // offer STARTTLS
 	Sessions int    // how many at once there will be; 100 if zero
 	Queue    string // weir: the directory of a queue that exists
+	Home     string // weir: the home of user rcpt, who gets the mail into a maildir; "": it is relayed
 }
 
 // House is where peers run and what they need.

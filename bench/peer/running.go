@@ -61,7 +61,9 @@ func (r *Running) start(ctx context.Context, h *House, p Peer, s Setup, port int
 	return nil
 }
 
-// launch starts a process whose output goes to a file.
+// launch starts a process whose output goes to a file. It leads a session, as
+// one that a service manager starts does: Linux may share the processors between
+// sessions first, and servers differ in whether they make one themselves.
 func (r *Running) launch(argv []string, log string, unshare uintptr) (*process, error) {
 	out, err := os.Create(filepath.Join(r.dir, log))
 	if err != nil {
@@ -70,7 +72,7 @@ func (r *Running) launch(argv []string, log string, unshare uintptr) (*process, 
 	defer out.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Unshareflags: unshare}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unshare}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

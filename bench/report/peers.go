@@ -12,7 +12,7 @@ import (
 var variants = map[string]string{
 	"none": "no filter", "noop": "1 no-op", "noop2": "2 no-ops", "noop4": "4 no-ops",
 	"data": "1 for every line", "data2": "2 for every line", "data4": "4 for every line",
-	"clear": "in the clear", "tls": "STARTTLS",
+	"clear": "in the clear", "tls": "STARTTLS", "maildir": "no filter, into a maildir",
 }
 
 var mailColumns = []column{
@@ -134,6 +134,32 @@ func questionTable(f *record.File) string {
 			}
 		}
 		t.rows = append(t.rows, append(row, added...))
+	}
+	return t.markdown()
+}
+
+// isolationTable is what a server of several processes does of what one of a
+// single process does, with its turns beside the other's.
+func isolationTable(f *record.File) string {
+	all := groups(f.Of("isolation"))
+	t := &table{head: []string{"filter", "server", "accepted/s", "p50 ms", "CPU ms a message", "accepted, of one process's", "CPU, of one process's"}}
+	for _, g := range all {
+		one := find(all, "weir-one", g.variant, g.x)
+		row := []string{variants[g.variant], "one process"}
+		if g.peer != one.peer {
+			row[1] = "separated"
+		}
+		for _, c := range []column{{key: "accepted_s"}, {key: "p50_ms", decimals: 1}, {key: "cpu_ms", decimals: 3}} {
+			row = append(row, c.middle(g.values(c.key)))
+		}
+		for _, key := range []string{"accepted_s", "cpu_ms"} {
+			cell := "-"
+			if g.peer != one.peer {
+				cell = column{decimals: 3}.middle(g.ratios(one, key))
+			}
+			row = append(row, cell)
+		}
+		t.rows = append(t.rows, row)
 	}
 	return t.markdown()
 }

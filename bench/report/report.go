@@ -37,6 +37,7 @@ func parts() []part {
 		{"sdk", []string{"sdk"}, func(f *record.File) string {
 			return claimTable(f, "sdk", "SDK", column{"MB/s", "MB/s", 0, false}, column{"lines/s", "lines/s", 0, false})
 		}},
+		{"isolation", []string{"isolation"}, isolationTable},
 	}
 	for _, g := range growths {
 		all = append(all, part{g.work, []string{g.work}, func(f *record.File) string {

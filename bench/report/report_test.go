@@ -46,6 +46,22 @@ func TestCell(t *testing.T) {
 	}
 }
 
+func TestIsolationTable(t *testing.T) {
+	f := new(record.File)
+	for n := range 4 {
+		for peer, v := range map[string]float64{"weir-one": 2, "weir-separated": 3} {
+			v *= float64(1 + n) // what a turn has in common falls out
+			f.Records = append(f.Records, record.Record{Work: "isolation", Peer: peer, Variant: "maildir", X: 4096, Round: n, Values: map[string]float64{"accepted_s": v, "cpu_ms": v}})
+		}
+	}
+	got := isolationTable(f)
+	for _, want := range []string{"| no filter, into a maildir | one process | 5 (2–6) |", "| - | - |", "| separated | 8 (3–9) |", "| 1.500 (1.500–1.500) | 1.500 (1.500–1.500) |"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // rounds are three rounds of W1 in which weir does 4 times what postfix does,
 // and one in which postfix lost mail.
 func rounds() *record.File {

@@ -47,13 +47,25 @@ type column struct {
 // are several.
 func (c column) cell(all []float64) string {
 	mid, least, most := measure.Median(all)
+	return c.spread(len(all), mid, least, most)
+}
+
+// middle shows the median of many values, and what their middle half lies
+// between.
+func (c column) middle(all []float64) string {
+	mid, _, _ := measure.Median(all)
+	lower, upper := measure.Middle(all)
+	return c.spread(len(all), mid, lower, upper)
+}
+
+func (c column) spread(n int, mid, from, to float64) string {
 	switch {
-	case len(all) == 0:
+	case n == 0:
 		return "-"
-	case len(all) == 1 || c.brief:
+	case n == 1 || c.brief:
 		return number(mid, c.decimals)
 	}
-	return fmt.Sprintf("%s (%s–%s)", number(mid, c.decimals), number(least, c.decimals), number(most, c.decimals))
+	return fmt.Sprintf("%s (%s–%s)", number(mid, c.decimals), number(from, c.decimals), number(to, c.decimals))
 }
 
 // number writes a number with separators between thousands.

@@ -46,7 +46,7 @@ var discard = slog.New(slog.DiscardHandler)
 
 const secretText = "a secret"
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	dir := t.TempDir()
 	// Filters of another user get there, as they do in /var.
@@ -137,7 +137,7 @@ type running struct {
 }
 
 // begin starts argv as c. The test's thread is kept: it is the parent.
-func (h *house) begin(t *testing.T, c *config.Proc, argv ...string) *running {
+func (h *house) begin(t testing.TB, c *config.Proc, argv ...string) *running {
 	t.Helper()
 	r, err := h.tryBegin(t, c, argv...)
 	if err != nil {
@@ -146,7 +146,7 @@ func (h *house) begin(t *testing.T, c *config.Proc, argv ...string) *running {
 	return r
 }
 
-func (h *house) tryBegin(t *testing.T, c *config.Proc, argv ...string) (*running, error) {
+func (h *house) tryBegin(t testing.TB, c *config.Proc, argv ...string) (*running, error) {
 	t.Helper()
 	stdin, in, err := os.Pipe()
 	if err != nil {

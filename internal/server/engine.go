@@ -59,7 +59,8 @@ func runEngine() error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 
-	e := &engine{ch: ch, gens: make(map[*config.Config]*engineGeneration), users: make(map[string]userAnswer)}
+	e := &engine{ch: ch, gens: make(map[*config.Config]*engineGeneration)}
+	e.users.ask = e.askUser
 	cfg, err := e.load(false)
 	if err != nil {
 		return err
@@ -88,11 +89,11 @@ func NewLog(debug bool) *slog.Logger {
 // engine is what a Server without rights has its parent do. It is safe for
 // concurrent use.
 type engine struct {
-	ch *privsep.Channel
+	ch    *privsep.Channel
+	users accounts
 
-	mu    sync.Mutex
-	gens  map[*config.Config]*engineGeneration // of which something may still be wanted
-	users map[string]userAnswer
+	mu   sync.Mutex
+	gens map[*config.Config]*engineGeneration // of which something may still be wanted
 }
 
 // engineGeneration is what belongs to one configuration.
@@ -264,41 +265,23 @@ func (e *engine) control() (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// userAnswer is what the parent said of a name.
-type userAnswer struct {
-	foundUser
-	expires time.Time
-}
-
 // User implements delivery.Rights.
-func (e *engine) User(name string) (delivery.Account, error) {
-	now := time.Now()
-	e.mu.Lock()
-	a, ok := e.users[name]
-	e.mu.Unlock()
-	if !ok || now.After(a.expires) {
-		if _, err := e.call(callUser, nameArgs{name}, &a.foundUser); err != nil {
-			return delivery.Account{}, err
-		}
-		a.expires = now.Add(routing.UsersTTL)
-		e.mu.Lock()
-		if len(e.users) >= routing.UsersCache {
-			clear(e.users)
-		}
-		e.users[name] = a
-		e.mu.Unlock()
+func (e *engine) User(name string) (delivery.Account, error) { return e.users.lookUp(name) }
+
+// askUser asks the parent for a user.
+func (e *engine) askUser(name string) (delivery.Account, error) {
+	var u foundUser
+	if _, err := e.call(callUser, nameArgs{name}, &u); err != nil {
+		return delivery.Account{}, err
 	}
-	if !a.Found {
+	if !u.Found {
 		return delivery.Account{}, delivery.ErrNoUser
 	}
-	return a.User, nil
+	return u.User, nil
 }
 
 // Lookup implements routing.Users.
 func (e *engine) Lookup(name string) (routing.User, error) {
-	if !routing.PlausibleUser(name) {
-		return routing.User{}, routing.ErrNoUser
-	}
 	u, err := e.User(name)
 	switch {
 	case errors.Is(err, delivery.ErrNoUser):

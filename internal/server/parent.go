@@ -47,6 +47,7 @@ type Parent struct {
 	dir      string           // of the queue
 	launcher *privsep.Launcher
 	programs filter.Programs
+	users    accounts
 	engine   *privsep.Running // guarded by mu
 
 	mu      sync.Mutex
@@ -103,6 +104,7 @@ func NewParent(cfg *config.Config, snap *config.Snapshot, id privsep.Identity, o
 	dir := cfg.Queue.Path
 	p := &Parent{
 		opt: opt, log: opt.Log, id: id, dir: dir, launcher: privsep.New(cfg, opt.Log, filepath.Join(dir, SMTPSocket)),
+		users:    accounts{ask: delivery.LookUp},
 		programs: filter.Programs{PythonBridge: findBridge("python"), PerlBridge: findBridge("perl")},
 		gens:     make(map[int]*parentGeneration), filters: make(map[uint64]*filterRun),
 		boxes: make(map[uint64]*delivery.SystemMailbox), workers: make(map[string]*workers),

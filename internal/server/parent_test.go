@@ -44,7 +44,7 @@ match for any action "a"
 	}
 	p := &Parent{
 		log: slog.New(slog.DiscardHandler), id: privsep.Identity{UID: 54321, GID: 54321}, dir: cfg.Queue.Path, launcher: privsep.New(cfg, slog.New(slog.DiscardHandler)),
-		gens: map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
+		users: accounts{ask: delivery.LookUp}, gens: map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
 	}
 	p.inForce = p.add(cfg, snap)
 	a, b, err := privsep.SocketPair()

@@ -15,11 +15,16 @@ import (
 	"github.com/weirmail/weir/internal/table"
 )
 
-// forward opens the .forward of a user, with the rights of that user.
+// forward opens the .forward of a user, with the rights of that user. Most have
+// none: that root can see, where it can, without a change of rights for each
+// recipient.
 func (p *Parent) forward(a delivery.Account) (privsep.Reply, error) {
 	u, err := p.granted(a, false)
 	if err != nil {
 		return privsep.Reply{}, err
+	}
+	if !routing.HasForward(u.Home) {
+		return privsep.Reply{Value: found{}}, nil
 	}
 	var f *os.File
 	err = delivery.AsUser(u, func() (err error) {
@@ -125,7 +130,7 @@ const (
 // user of the machine, or one of a userbase table, with what is known here of
 // that user. Root is granted to deliver if the configuration names it.
 func (p *Parent) granted(a delivery.Account, deliver bool) (delivery.Account, error) {
-	u, err := delivery.LookUp(a.Name)
+	u, err := p.users.lookUp(a.Name)
 	if err != nil && !errors.Is(err, delivery.ErrNoUser) {
 		return u, err
 	}
@@ -206,7 +211,7 @@ func (p *Parent) mailbox(a delivery.Account) (privsep.Reply, error) {
 // somebody's for whom an action delivers.
 func (p *Parent) ownsMailbox(a delivery.Account) error {
 	configs := p.configs()
-	if u, err := delivery.LookUp(a.Name); err == nil && u.UID == a.UID {
+	if u, err := p.users.lookUp(a.Name); err == nil && u.UID == a.UID {
 		return nil
 	}
 	if _, err := userOf(configs, a); err == nil {
@@ -217,7 +222,7 @@ func (p *Parent) ownsMailbox(a delivery.Account) error {
 			if act.Method != config.Mbox || act.User == "" {
 				continue
 			}
-			if u, err := delivery.LookUp(act.User); err == nil && u.UID == a.UID {
+			if u, err := p.users.lookUp(act.User); err == nil && u.UID == a.UID {
 				return nil
 			}
 		}

@@ -57,6 +57,19 @@ func (systemFiles) Include(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
+func forwardOf(home string) string { return home + "/.forward" }
+
+// HasForward reports whether there may be a .forward in a home directory, for
+// whoever opens it next: not only if there certainly is none, as far as the
+// rights of the caller let it see.
+func HasForward(home string) bool {
+	if home == "" || home[0] != '/' {
+		return false
+	}
+	var st unix.Stat_t
+	return !errors.Is(unix.Lstat(forwardOf(home), &st), fs.ErrNotExist)
+}
+
 // OpenForward opens the .forward of u with the rights that the caller has; nil
 // if there is none.
 //
@@ -68,7 +81,7 @@ func OpenForward(u User) (*os.File, error) {
 	if u.Home == "" || u.Home[0] != '/' {
 		return nil, nil
 	}
-	path := u.Home + "/.forward"
+	path := forwardOf(u.Home)
 	// Not through a symbolic link, which could lead to what only root may
 	// read; not waiting for the writer of a fifo.
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -94,7 +107,7 @@ func (r *Router) readForward(u User) ([]item, error) {
 		return nil, err
 	}
 	defer f.Close()
-	path := u.Home + "/.forward"
+	path := forwardOf(u.Home)
 	text, err := readLimited(f, MaxForwardSize)
 	if err != nil {
 		return nil, err

@@ -39,6 +39,24 @@ func writeForward(t *testing.T, home, text string) string {
 	return path
 }
 
+func TestHasForward(t *testing.T) {
+	users := homes(t, map[string]string{"none": "-", "some": "x@example.org"})
+	dangling := t.TempDir()
+	if err := os.Symlink("nowhere", forwardOf(dangling)); err != nil {
+		t.Fatal(err)
+	}
+	for home, want := range map[string]bool{
+		users["none"]: false, users["none"] + "/missing": false, users["some"]: true, "": false, "relative": false,
+		dangling:                       true, // a symbolic link is refused, not followed
+		forwardOf(users["some"]):       true, // not a directory: for OpenForward to say
+		"/" + strings.Repeat("x", 300): true,
+	} {
+		if got := HasForward(home); got != want {
+			t.Errorf("%.40s: %v", home, got)
+		}
+	}
+}
+
 func TestForward(t *testing.T) {
 	var many strings.Builder
 	for i := range MaxForwardNodes {
