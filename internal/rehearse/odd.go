@@ -31,132 +31,125 @@ func oddScenes() []*Scene {
 	}
 }
 
-func pipes() *Scene {
-	s := newScript("pipes in fields")
+// solo is the scene of one client, who quits in the end.
+func solo(name string, play func(c *client)) *Scene {
+	s := newScript(name)
 	c := s.client(1)
-	c.connect("<unknown>", "192.0.2.1", ":4321")
-	c.ehlo("[192.0.2.1]")
-	c.mail(`"a|b||"@example.net`)
-	c.rcpt(`x|y|@example.test`)
-	c.rcpt("|")
-	c.data()
-	c.lines("Subject: a|b", "|: |", "", "|", "||", "a|b||c|", "filter-result|1|2|proceed", ".")
-	c.commit()
-	c.report("protocol-client", "NOOP a|b|c")
-	c.ask(filterwire.Noop, "")
-	c.told(filterwire.Noop, "250 2.0.0 Ok a|b|c")
-	c.report("filter-report", "proc|other|a text| with |bars||")
+	play(c)
 	c.quit()
 	return s.sc
+}
+
+func pipes() *Scene {
+	return solo("pipes in fields", func(c *client) {
+		c.connect("<unknown>", "192.0.2.1", ":4321")
+		c.ehlo("[192.0.2.1]")
+		c.mail(`"a|b||"@example.net`)
+		c.rcpt(`x|y|@example.test`)
+		c.rcpt("|")
+		c.data()
+		c.lines("Subject: a|b", "|: |", "", "|", "||", "a|b||c|", "filter-result|1|2|proceed", ".")
+		c.commit()
+		c.report("protocol-client", "NOOP a|b|c")
+		c.ask(filterwire.Noop, "")
+		c.told(filterwire.Noop, "250 2.0.0 Ok a|b|c")
+		c.report("filter-report", "proc|other|a text| with |bars||")
+	})
 }
 
 func eightBit() *Scene {
-	s := newScript("8-bit bytes")
-	c := s.client(1)
-	c.hello()
-	c.mail("j\xfcrgen@example.net")
-	c.rcpt("jürgen@example.test")
-	c.data()
-	all := make([]byte, 0, 128)
-	for b := 0x80; b <= 0xff; b++ {
-		all = append(all, byte(b))
-	}
-	c.lines("Subject: gr\xfc\xdfe, Grüße", "", string(all), "\xff\xfe\xfd", "\xc3", "\xed\xa0\x80", "Grüße 日本語 🐟", "\t\x01\x1b[31m\x7f", ".")
-	c.commit()
-	c.quit()
-	return s.sc
+	return solo("8-bit bytes", func(c *client) {
+		c.hello()
+		c.mail("j\xfcrgen@example.net")
+		c.rcpt("jürgen@example.test")
+		c.data()
+		all := make([]byte, 0, 128)
+		for b := 0x80; b <= 0xff; b++ {
+			all = append(all, byte(b))
+		}
+		c.lines("Subject: gr\xfc\xdfe, Grüße", "", string(all), "\xff\xfe\xfd", "\xc3", "\xed\xa0\x80", "Grüße 日本語 🐟", "\t\x01\x1b[31m\x7f", ".")
+		c.commit()
+	})
 }
 
 func longLines() *Scene {
-	s := newScript("long lines")
-	c := s.client(1)
-	c.hello()
-	domain := "@" + strings.Repeat("d", 60) + ".example.net"
-	local := strings.Repeat("l", maxCommandLine-len("MAIL FROM:<>\r\n")-len(domain))
-	c.mail(local + domain)
-	c.rcpt(local[2:] + domain)
-	c.data()
-	c.lines(header...)
-	for _, n := range []int{78, 998, 1023, 1024, 4096, 8191, scannerLine} {
-		c.lines(strings.Repeat("y", n))
-	}
-	c.lines("." + strings.Repeat(".", 4096))
-	c.lines(".")
-	c.commit()
-	c.quit()
-	return s.sc
+	return solo("long lines", func(c *client) {
+		c.hello()
+		domain := "@" + strings.Repeat("d", 60) + ".example.net"
+		local := strings.Repeat("l", maxCommandLine-len("MAIL FROM:<>\r\n")-len(domain))
+		c.mail(local + domain)
+		c.rcpt(local[2:] + domain)
+		c.data()
+		c.lines(header...)
+		for _, n := range []int{78, 998, 1023, 1024, 4096, 8191, scannerLine} {
+			c.lines(strings.Repeat("y", n))
+		}
+		c.lines("." + strings.Repeat(".", 4096))
+		c.lines(".")
+		c.commit()
+	})
 }
 
 // longestScene is the one that many readers do not survive; see judge.add.
 const longestScene = "the longest line"
 
 func longestLine() *Scene {
-	s := newScript(longestScene)
-	c := s.client(1)
-	c.hello()
-	c.whole(sender, recipient, append(header, strings.Repeat("y", maxMessageLine))...)
-	c.quit()
-	return s.sc
+	return solo(longestScene, func(c *client) {
+		c.hello()
+		c.whole(sender, recipient, append(header, strings.Repeat("y", maxMessageLine))...)
+	})
 }
 
 func emptyMessages() *Scene {
-	s := newScript("empty messages")
-	c := s.client(1)
-	c.hello()
-	c.whole(sender, recipient)
-	c.whole(sender, recipient, "")
-	c.whole(sender, recipient, "", "", "")
-	c.whole(sender, recipient, "Subject: a header alone")
-	c.whole(sender, recipient, "no header at all", "and no empty line")
-	c.quit()
-	return s.sc
+	return solo("empty messages", func(c *client) {
+		c.hello()
+		c.whole(sender, recipient)
+		c.whole(sender, recipient, "")
+		c.whole(sender, recipient, "", "", "")
+		c.whole(sender, recipient, "Subject: a header alone")
+		c.whole(sender, recipient, "no header at all", "and no empty line")
+	})
 }
 
 func twoTransactions() *Scene {
-	s := newScript("transactions, given up and carried out")
-	c := s.client(1)
-	c.hello()
-	c.mail(sender)
-	c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
-	c.rollback()
-	c.whole(sender, recipient, append(header, "first")...)
-	c.mail(sender)
-	c.rcpt(recipient)
-	c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
-	c.rollback()
-	c.whole(sender, recipient, append(header, "second")...)
-	c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
-	c.command(filterwire.Noop, "NOOP", "250 2.0.0 Ok")
-	c.quit()
-	return s.sc
+	return solo("transactions, given up and carried out", func(c *client) {
+		c.hello()
+		c.mail(sender)
+		c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
+		c.rollback()
+		c.whole(sender, recipient, append(header, "first")...)
+		c.mail(sender)
+		c.rcpt(recipient)
+		c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
+		c.rollback()
+		c.whole(sender, recipient, append(header, "second")...)
+		c.command(filterwire.Rset, "RSET", "250 2.0.0 Reset state")
+		c.command(filterwire.Noop, "NOOP", "250 2.0.0 Ok")
+	})
 }
 
 func dots() *Scene {
-	s := newScript("dot-escaped lines")
-	c := s.client(1)
-	c.hello()
-	c.whole(sender, recipient, append(header, "..", "...", "..leading", "x.", "..", "after a line that is a dot", ".. ")...)
-	c.whole(sender, recipient, append(header, ".. starts and ends with", "..")...)
-	c.quit()
-	return s.sc
+	return solo("dot-escaped lines", func(c *client) {
+		c.hello()
+		c.whole(sender, recipient, append(header, "..", "...", "..leading", "x.", "..", "after a line that is a dot", ".. ")...)
+		c.whole(sender, recipient, append(header, ".. starts and ends with", "..")...)
+	})
 }
 
 // patientClient waits before its dot: a filter that ends a message by itself
 // shows it now.
 func patientClient() *Scene {
-	s := newScript("a slow client")
-	c := s.client(1)
-	c.hello()
-	c.mail(sender)
-	c.rcpt(recipient)
-	c.data()
-	c.lines(header...)
-	c.lines("one", "two", "three", "four")
-	c.pause()
-	c.lines(".")
-	c.commit()
-	c.quit()
-	return s.sc
+	return solo("a slow client", func(c *client) {
+		c.hello()
+		c.mail(sender)
+		c.rcpt(recipient)
+		c.data()
+		c.lines(header...)
+		c.lines("one", "two", "three", "four")
+		c.pause()
+		c.lines(".")
+		c.commit()
+	})
 }
 
 // manySessions has all sessions ask before one is waited for. They share
@@ -262,19 +255,17 @@ func addresses() *Scene {
 // largeMessage is more than the pipes hold: a filter that cannot be written
 // to and read from at the same time is found, and so is a slow one.
 func largeMessage() *Scene {
-	s := newScript("a large message")
-	c := s.client(1)
-	c.hello()
-	c.mail(sender)
-	c.rcpt(recipient)
-	c.data()
-	c.lines(header...)
-	line := strings.Repeat("x", 76)
-	for range bigLines {
-		c.lines(line)
-	}
-	c.lines(".")
-	c.commit()
-	c.quit()
-	return s.sc
+	return solo("a large message", func(c *client) {
+		c.hello()
+		c.mail(sender)
+		c.rcpt(recipient)
+		c.data()
+		c.lines(header...)
+		line := strings.Repeat("x", 76)
+		for range bigLines {
+			c.lines(line)
+		}
+		c.lines(".")
+		c.commit()
+	})
 }
