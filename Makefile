@@ -46,7 +46,7 @@ staticcheck: ## staticcheck
 	$(GO) tool staticcheck ./...
 
 gotest: build ## all Go tests, with the race detector, in a random order
-	$(GO) test -run TestIdleStack ./internal/server
+	$(GO) test -run "TestIdleStack|TestBuffersUsedAgain" ./internal/server ./internal/mailflow/filter
 	$(GO) test -race -shuffle=on -timeout 14m ./...
 
 sdktest: ## the SDKs' own tests, with the tools of their languages

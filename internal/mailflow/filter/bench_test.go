@@ -17,7 +17,7 @@ import (
 )
 
 // echoFilter builds testdata/echo.c.
-func echoFilter(b *testing.B) string {
+func echoFilter(b testing.TB) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "echo")
 	if out, err := exec.Command("cc", "-O2", "-o", bin, "testdata/echo.c").CombinedOutput(); err != nil {

@@ -60,7 +60,7 @@ func newSpool(limit int64, b *budget) *spool {
 // add appends one line and its LF; mu is held. After end it does nothing.
 func (s *spool) add(line []byte) {
 	n := len(line) + 1
-	if s.mem == nil || len(*s.mem)+n > spoolMemory || s.shut || s.total+int64(n) > s.limit {
+	if s.mem == nil || len(*s.mem)+n > min(spoolMemory, cap(*s.mem)) || s.shut || s.total+int64(n) > s.limit {
 		if !s.room(n) {
 			return
 		}
@@ -110,10 +110,13 @@ func (s *spool) room(n int) bool {
 		s.mem = getBlock(s.total)
 	}
 	if len(*s.mem)+n > spoolMemory && len(*s.mem) > 0 {
-		s.err = s.putBy()
-		s.shut = s.err != nil
+		if s.err = s.putBy(); s.err != nil {
+			s.shut = true
+			return false
+		}
 	}
-	return s.err == nil
+	s.mem = widen(s.mem, n)
+	return true
 }
 
 // putBy makes mem empty, without losing what is in it; mu is held.

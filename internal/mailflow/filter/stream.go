@@ -53,7 +53,7 @@ func (x *stream) write(p []byte) bool {
 		return x.notWritten(err)
 	}
 	defer x.p.endWriting()
-	buf := getBlock(int64(len(p)))
+	buf := getBlock(2 * int64(len(p))) // a prefix may be as long as its line
 	defer putBuffer(buf)
 	for len(p) > 0 {
 		*buf, p = filterwire.AppendLines((*buf)[:0], x.prefix, p, lineChunk)
