@@ -17,7 +17,8 @@ import (
 // command makes four reports and more, and each would be a write.
 //
 // It blocks only while a filter's pipe is full, and no longer than the filter's
-// time limit: then the filter hears no more of this session. Nothing is told
+// time limit: then the filter hears no more of this session before its next
+// transaction. Nothing is told
 // after link-disconnect. It does not keep e.
 func (s *Session) Event(e *trace.Event) {
 	if filterwire.EventName(e.Kind) == "" || s.ended {
@@ -135,7 +136,7 @@ func (s *Session) flush(st *seat) {
 }
 
 // put writes reports to a process. One that does not take them in time is
-// stuck for the rest of the session.
+// stuck.
 func (s *Session) put(st *seat, p *process, lines []byte) error {
 	err := p.stdin.put(lines, patience{limit: st.w.proc.policy.timeout})
 	if errors.Is(err, ErrTimeout) {

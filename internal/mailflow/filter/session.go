@@ -78,7 +78,7 @@ func (s *Session) resetTx() {
 func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
 	s.flushReports()
 	if phase == filterwire.MailFrom {
-		s.openTx()
+		s.openTx(ctx)
 		defer func() { s.opening = false }()
 	}
 	if phase != filterwire.Commit {
@@ -120,14 +120,23 @@ func (s *Session) askChain(ctx context.Context, phase filterwire.Phase, arg stri
 }
 
 // openTx begins a transaction as far as filters go: it belongs to the
-// processes that there are now.
-func (s *Session) openTx() {
+// processes that there are now. One that is due is waited for although it may
+// be asked about the recipients or the message only: it would know nothing of
+// what began before it.
+func (s *Session) openTx(ctx context.Context) {
 	s.inTx, s.opening = true, true
 	s.resetTx()
 	for i := range s.seats {
 		st := &s.seats[i]
-		st.tx = nil
-		s.reach(noWait, st) // for good: should it be replaced, this transaction is still its own
+		st.tx, st.silent = nil, 0
+		if st.stuck.Load() {
+			s.rejoin(st)
+		}
+		wait := ctx
+		if s.bypass || s.ended || !st.w.proc.asksInTx() {
+			wait = noWait
+		}
+		s.reach(wait, st) // for good: should it be replaced, this transaction is still its own
 		st.tx = st.p
 	}
 }
