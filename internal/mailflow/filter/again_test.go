@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,19 @@ func TestNextTransactionWaitsForRestart(t *testing.T) {
 	}
 }
 
+// fill has the process of s not read, and fills its pipe.
+func fill(t *testing.T, s *Session, p *process) {
+	t.Helper()
+	p.run.Signal(syscall.SIGSTOP)
+	text := strings.Repeat("x", 1000)
+	for i := 0; !s.seats[0].stuck.Load(); i++ {
+		s.told(trace.ProtocolClient, func(e *trace.Event) { e.Text = text })
+		if i > 10000 {
+			t.Fatal("the pipe never fills")
+		}
+	}
+}
+
 // A filter that did not read for a while is told again who is there, and asked,
 // at the next transaction.
 func TestDeafForAWhile(t *testing.T) {
@@ -65,28 +79,51 @@ func TestDeafForAWhile(t *testing.T) {
 	s := open(h)
 	defer s.Close()
 	s.connect()
-	wantProceed(t, ask(t, s, filterwire.Noop, ""))
-	p.run.Signal(syscall.SIGSTOP)
-	text := strings.Repeat("x", 1000)
-	for i := 0; !s.seats[0].stuck.Load(); i++ {
-		s.told(trace.ProtocolClient, func(e *trace.Event) { e.Text = text })
-		if i > 10000 {
-			t.Fatal("the pipe never fills")
-		}
-	}
-	wantFault(t, ask(t, s, filterwire.MailFrom, "deaf@example.net"), "a")
+	wantProceed(t, s.Ask(t.Context(), filterwire.Noop, ""))
+	fill(t, s, p)
+	wantFault(t, s.Ask(t.Context(), filterwire.MailFrom, "deaf@example.net"), "a")
 	s.told(trace.TxReset, nil)
 	h.Set().seq[0].policy.timeout = 10 * time.Second
 	p.run.Signal(syscall.SIGCONT)
-	wantProceed(t, ask(t, s, filterwire.MailFrom, "a@example.net"))
-	wantProceed(t, ask(t, s, filterwire.RcptTo, "b@example.net"))
-	var connects int
-	for _, l := range heard(t, log, s.id) {
-		if strings.HasPrefix(l, "report|link-connect") {
-			connects++
-		}
+	wantProceed(t, s.Ask(t.Context(), filterwire.MailFrom, "a@example.net"))
+	wantProceed(t, s.Ask(t.Context(), filterwire.RcptTo, "b@example.net"))
+	if n := strings.Count(strings.Join(heard(t, log, s.id), "\n"), "report|link-connect"); n < 2 {
+		t.Errorf("told %d times who is there", n)
 	}
-	if connects < 2 {
-		t.Errorf("told %d times who is there", connects)
+}
+
+// A client that leaves ends the wait for room for reports, and its session does
+// not wait to say good-bye to a filter that does not read, which hears it all the
+// same when it does.
+func TestLeaveDeafFilter(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	h, _ := impatient(t, 300*time.Millisecond, command("record", log))
+	p := h.Set().seq[0].workers[0].latest.Load()
+	other, s := open(h), open(h)
+	defer other.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	s.connect()
+	wantProceed(t, s.Ask(ctx, filterwire.Noop, ""))
+	wantProceed(t, other.Ask(t.Context(), filterwire.Noop, ""))
+	fill(t, other, p)
+	h.Set().seq[0].policy.timeout = time.Minute
+	begin := time.Now()
+	time.AfterFunc(20*time.Millisecond, leave)
+	s.told(trace.ProtocolClient, func(e *trace.Event) { e.Text = strings.Repeat("x", 2000) })
+	s.gathered(trace.LinkDisconnect, nil)
+	s.Close()
+	if d := time.Since(begin); d > 20*time.Second {
+		t.Errorf("took %v", d)
+	}
+	p.run.Signal(syscall.SIGCONT)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		got := strings.Join(heard(t, log, s.id), "\n")
+		if strings.Contains(got, "report|link-disconnect") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("heard %s", got)
+		}
 	}
 }

@@ -32,7 +32,8 @@ type Session struct {
 	passed  *Message // the transaction's, once it has come through
 	clock   *time.Timer
 	link    []linkReport
-	size    int64 // of the message, -1 if not known
+	gone    <-chan struct{} // of the last question's context: reports wait no longer than it
+	size    int64           // of the message, -1 if not known
 
 	inTx     bool // from the question to mail-from until tx-reset
 	opening  bool // mail-from is being asked
@@ -76,6 +77,7 @@ func (s *Session) resetTx() {
 // without fault of the filter. Verdict.Param and Filter are set as its
 // comments say; the report filter-response is the caller's to make.
 func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
+	s.gone = ctx.Done()
 	s.flushReports()
 	if phase == filterwire.MailFrom {
 		s.openTx(ctx)
@@ -315,8 +317,8 @@ func (s *Session) Close() {
 		s.message.Abort()
 	}
 	s.flushReports()
-	s.Flush()
 	s.ended = true
+	s.Flush()
 	s.resetTx()
 	for i := range s.seats {
 		st := &s.seats[i]
