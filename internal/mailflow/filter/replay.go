@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/trace"
@@ -142,8 +143,11 @@ func (s *Session) reachFor(ctx context.Context, st *seat, phase filterwire.Phase
 	switch phase {
 	case filterwire.RcptTo, filterwire.Data, filterwire.DataLine, filterwire.Commit:
 		if s.broken(st) {
-			return nil, ErrDown
+			return nil, errOtherProcess
 		}
 	}
 	return p, nil
 }
+
+// errOtherProcess is for an operator who sees that there is a process now.
+var errOtherProcess = fmt.Errorf("%w as it was: the process with which the transaction began has ended", ErrDown)
