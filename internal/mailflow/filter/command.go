@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -157,6 +158,7 @@ func (p *process) exec(argv []string, stdio [3]*os.File) error {
 		started <- nil
 		p.status = run.Wait()
 		close(p.exited)
+		p.stdout.SetReadDeadline(time.Now()) // the reader is to find the end of it
 		p.expectEnd()
 	}()
 	return <-started

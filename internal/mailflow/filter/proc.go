@@ -106,4 +106,19 @@ func (p *proc) pick() *worker {
 	return p.workers[first]
 }
 
+// asksInTx reports whether a process that is started again is to be waited for
+// when a transaction begins: if it is asked at all, and within transactions.
+func (p *proc) asksInTx() bool {
+	latest := p.workers[0].latest.Load()
+	if latest == nil || p.paused.Load() {
+		return false
+	}
+	for ph := filterwire.MailFrom; ph <= filterwire.Commit; ph++ {
+		if ofTransaction(ph) && latest.registered(ph) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *proc) count(d filterwire.Decision) { p.decisions[d].Add(1) }

@@ -65,6 +65,13 @@ func (p *process) wasMessage(token uint64) bool {
 	return n&1 == 1 && n>>1 >= 1 && n>>1 <= p.last.Load()
 }
 
+// askedBefore reports whether token is that of a question, and not a later one
+// than that of last, which is 0 if there is none.
+func (p *process) askedBefore(token, last uint64) bool {
+	n := token - p.base
+	return last != 0 && n&1 == 0 && n > 0 && n <= last-p.base
+}
+
 // errLeaving says that a process takes no more sessions, because its worker
 // has a newer one.
 var errLeaving = errors.New("another process has taken its place")
@@ -157,8 +164,9 @@ type seat struct {
 	p      *process    // that has heard of the session; may be over
 	told   *[]byte     // reports for p that leave with the next write, nil if there are none
 	tx     *process    // that was there when the transaction began
-	stuck  atomic.Bool // does not read or answer: not spoken to again in this session
+	stuck  atomic.Bool // did not read, and missed lines: not spoken to again before the next transaction
 	failed *Fault      // by which it failed the transaction under way
+	silent int         // questions left without answer since the transaction began
 	answer chan struct{}
 
 	mu      sync.Mutex
@@ -168,14 +176,19 @@ type seat struct {
 	got     filterwire.Decision // with param or err: the answer
 	param   string
 	err     error
-	late    []uint64 // questions nobody waits for any more
 	streams []*stream
-	whole   uint64 // token of the last message that the filter has ended
+
+	// Of the process that was spoken to last.
+	was       *process
+	late      []uint64 // questions nobody waits for any more, in their order
+	forgotten uint64   // the last of those that were in late and are not, because it was full
+	whole     uint64   // token of the last message that the filter has ended
 }
 
-// maxLate is how many questions a filter may leave without answer in one
-// session before it is not asked again: their tokens are kept, so that an
-// answer that comes late after all is no fault.
+// maxLate is how many tokens are kept of questions that a filter has left
+// without answer in one session, so that an answer that comes late after all is
+// no fault. Those before them may be answered twice, and nobody notices. After
+// more of them it is not asked again before the session's next transaction.
 const maxLate = 8
 
 // lost tells the seat that p is over.
@@ -186,7 +199,6 @@ func (st *seat) lost(p *process, f *Fault) {
 		return
 	}
 	st.on = nil
-	st.late = nil
 	asked := st.token != 0
 	if asked {
 		st.token = 0
@@ -221,6 +233,9 @@ func (st *seat) result(p *process, l *filterwire.Line) error {
 				st.late = append(st.late[:i], st.late[i+1:]...)
 				return nil
 			}
+		}
+		if p.askedBefore(l.Token, st.forgotten) {
+			return nil
 		}
 		if st.token == 0 {
 			return errors.New("no answer, since nothing is asked in this session")
@@ -279,7 +294,9 @@ func (st *seat) ask(ask *question) (d filterwire.Decision, param string, err err
 	crowd := asking.Add(1) > 1
 	defer asking.Add(-1)
 	if err := ask.p.stdin.put(ask.line, patience{limit: limit, done: ask.done, crowd: crowd}); err != nil {
-		if errors.Is(err, errGone) { // whoever closed the pipe says why, or the client has left
+		if errors.Is(err, ErrTimeout) {
+			st.stuck.Store(true) // reports before the question are lost with it
+		} else { // whoever closed the pipe says why, or the client has left
 			select {
 			case <-ask.p.over:
 			case <-ask.done:
@@ -316,10 +333,12 @@ func (st *seat) giveUp(ask *question, why error, sent bool) (filterwire.Decision
 	}
 	st.token = 0
 	if sent {
-		st.late = append(st.late, ask.token)
-		if len(st.late) > maxLate {
-			st.stuck.Store(true)
+		st.silent++
+		if len(st.late) == maxLate {
+			st.forgotten = st.late[0]
+			st.late = st.late[:copy(st.late, st.late[1:])]
 		}
+		st.late = append(st.late, ask.token)
 	}
 	return 0, "", why
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"syscall"
+	"time"
 
 	"github.com/weirmail/weir/internal/filterwire"
 )
@@ -21,6 +23,7 @@ type reader struct {
 	buf   []byte
 	have  int   // bytes of buf that were read and not handled
 	fault error // why the reading ended
+	again bool  // a look for the end of the pipe is due
 
 	// Lines of a message come in runs: head is what the last one began with,
 	// up to its text, and cur its stream, locked while the run lasts.
@@ -34,12 +37,17 @@ type reader struct {
 // It stays within one RawConn.Read: a read that did not fill the buffer has
 // emptied the pipe, and the poller tells of whatever comes after it. To try
 // again first, as File.Read does, would be a system call in vain for each batch
-// of answers: a tenth of what a question costs.
+// of answers: a tenth of what a question costs. But of a filter that closes the
+// pipe before we have read its last lines the poller tells once for both, and
+// not again: so it is tried again a little later, or when the program has ended.
 func (r *reader) run() {
 	r.buf = make([]byte, readBuffer)
 	raw, err := r.p.stdout.SyscallConn()
-	if err == nil {
-		err = raw.Read(r.drain)
+	for err == nil && r.fault == nil {
+		if err = raw.Read(r.drain); errors.Is(err, os.ErrDeadlineExceeded) {
+			r.again = false
+			err = r.p.stdout.SetReadDeadline(time.Time{})
+		}
 	}
 	if r.fault == nil {
 		r.fault = err // closed by us
@@ -48,7 +56,8 @@ func (r *reader) run() {
 }
 
 // drain reads what there is and handles it. It reports true when there is
-// nothing more to come, or the filter has failed.
+// nothing more to come, or the filter has failed: whatever else of it writes on
+// and on is not heard, and holds nobody up who closes the pipe.
 func (r *reader) drain(fd uintptr) bool {
 	for {
 		room := len(r.buf) - r.have
@@ -65,9 +74,24 @@ func (r *reader) drain(fd uintptr) bool {
 		if r.fault = r.take(err); r.fault != nil {
 			return true
 		}
+		if r.p.ended.Load() {
+			r.fault = ErrDown // known already: see process.fail
+			return true
+		}
 		if n < room {
+			r.lookOnce()
 			return false
 		}
+	}
+}
+
+// lookAgain is how long after a read the end of the pipe is looked for.
+const lookAgain = 50 * time.Millisecond
+
+// lookOnce has the pipe read once more, whether the poller tells of it or not.
+func (r *reader) lookOnce() {
+	if !r.again {
+		r.again = r.p.stdout.SetReadDeadline(time.Now().Add(lookAgain)) == nil
 	}
 }
 

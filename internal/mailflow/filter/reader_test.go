@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -325,4 +326,68 @@ func heap() int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// Of a filter that writes and closes its output before anybody has read, the
+// poller tells once. Both are noticed.
+func TestEndWithTheLastLines(t *testing.T) {
+	p, st, _ := loneProcess()
+	p.isReady = true
+	ours, its, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	fmt.Fprintf(its, "filter-result|1|%x|proceed\n", st.token)
+	its.Close()
+	time.Sleep(20 * time.Millisecond) // for the poller
+	p.stdout = ours
+	go (&reader{p: p}).run()
+	select {
+	case <-p.over:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the end of the output is not noticed")
+	}
+	if err := p.reason(); !errors.Is(err, ErrExited) {
+		t.Error(err)
+	}
+	select {
+	case <-st.answer:
+		if st.got != filterwire.Proceed || st.err != nil {
+			t.Errorf("answer %v, %v", st.got, st.err)
+		}
+	default:
+		t.Error("the answer is lost")
+	}
+}
+
+// What is left of a filter that is over may write for ever: the pipe can be
+// closed all the same.
+func TestFloodAfterTheEnd(t *testing.T) {
+	p, _, _ := loneProcess()
+	p.isReady = true
+	ours, its, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer its.Close()
+	p.stdout = ours
+	go func() {
+		lines := bytes.Repeat([]byte("filter-result|2|1|proceed\n"), 4000)
+		for {
+			if _, err := its.Write(lines); err != nil {
+				return
+			}
+		}
+	}()
+	ended := make(chan struct{})
+	go func() { (&reader{p: p}).run(); close(ended) }()
+	time.Sleep(10 * time.Millisecond)
+	p.fail(ErrExited)
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the reader goes on")
+	}
+	ours.Close()
 }

@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/trace"
@@ -48,12 +49,14 @@ func (s *Session) usable(st *seat) *process {
 // reach gives the process that st speaks to, after it has been told who the
 // session is. It waits for a process that is due, unless ctx has ended.
 func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
-	if st.stuck.Load() {
-		return nil, ErrTimeout
-	}
 	if p := s.usable(st); p != nil {
+		if st.stuck.Load() {
+			return nil, ErrTimeout
+		}
 		return p, nil
 	}
+	st.stuck.Store(false) // the next process is another
+	st.silent = 0
 	if st.p != nil {
 		s.flush(st)
 		st.p.remove(s.id)
@@ -65,7 +68,10 @@ func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
 			return nil, ErrDown
 		}
 		st.mu.Lock()
-		st.on, st.late, st.whole = p, nil, 0
+		st.on = p
+		if st.was != p {
+			st.was, st.late, st.forgotten, st.whole = p, nil, 0, 0
+		}
 		st.mu.Unlock()
 		err := p.add(s.id, st)
 		if err == nil {
@@ -82,6 +88,22 @@ func (s *Session) reach(ctx context.Context, st *seat) (*process, error) {
 			return nil, err
 		}
 	}
+}
+
+// rejoin has the process of a seat that was stuck told anew who the session is,
+// as a new process is: it has missed lines.
+func (s *Session) rejoin(st *seat) {
+	st.stuck.Store(false)
+	putBuffer(st.told)
+	st.told = nil
+	if st.p == nil {
+		return
+	}
+	st.mu.Lock()
+	st.on = nil
+	st.mu.Unlock()
+	st.p.remove(s.id)
+	st.p = nil
 }
 
 // replay tells p who the session is, in one write.
@@ -108,8 +130,11 @@ func (s *Session) broken(st *seat) bool { return s.inTx && !s.opening && st.tx !
 // began on another process are not for this one: it would answer for mail of
 // which it knows half.
 func (s *Session) reachFor(ctx context.Context, st *seat, phase filterwire.Phase) (*process, error) {
-	if st.w.proc.paused.Load() {
+	switch {
+	case st.w.proc.paused.Load():
 		return nil, ErrPaused
+	case st.silent > maxLate:
+		return nil, ErrTimeout
 	}
 	p, err := s.reach(ctx, st)
 	if err != nil {
@@ -118,8 +143,11 @@ func (s *Session) reachFor(ctx context.Context, st *seat, phase filterwire.Phase
 	switch phase {
 	case filterwire.RcptTo, filterwire.Data, filterwire.DataLine, filterwire.Commit:
 		if s.broken(st) {
-			return nil, ErrDown
+			return nil, errOtherProcess
 		}
 	}
 	return p, nil
 }
+
+// errOtherProcess is for an operator who sees that there is a process now.
+var errOtherProcess = fmt.Errorf("%w as it was: the process with which the transaction began has ended", ErrDown)

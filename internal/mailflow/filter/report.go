@@ -16,8 +16,9 @@ import (
 // leaves with the next question or lines to that filter, or with Flush: a
 // command makes four reports and more, and each would be a write.
 //
-// It blocks only while a filter's pipe is full, and no longer than the filter's
-// time limit: then the filter hears no more of this session. Nothing is told
+// It blocks only while a filter's pipe is full, until the context of the last
+// question ends, and no longer than the filter's time limit: then the filter hears no more of this session before its next
+// transaction. Nothing is told
 // after link-disconnect. It does not keep e.
 func (s *Session) Event(e *trace.Event) {
 	if filterwire.EventName(e.Kind) == "" || s.ended {
@@ -116,7 +117,7 @@ func (s *Session) gather(st *seat, lines []byte) {
 }
 
 // Flush lets go what Event has told. It is called before the session waits for
-// its client.
+// its client. It blocks as Event does.
 func (s *Session) Flush() {
 	for i := range s.seats {
 		s.flush(&s.seats[i])
@@ -135,9 +136,9 @@ func (s *Session) flush(st *seat) {
 }
 
 // put writes reports to a process. One that does not take them in time is
-// stuck for the rest of the session.
+// stuck.
 func (s *Session) put(st *seat, p *process, lines []byte) error {
-	err := p.stdin.put(lines, patience{limit: st.w.proc.policy.timeout})
+	err := p.stdin.put(lines, patience{limit: st.w.proc.policy.timeout, done: s.gone, last: s.ended})
 	if errors.Is(err, ErrTimeout) {
 		st.stuck.Store(true)
 		s.chain.h.failed(&Fault{Filter: st.w.proc.name, Session: s.id, Cause: ErrTimeout})

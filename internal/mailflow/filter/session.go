@@ -32,7 +32,8 @@ type Session struct {
 	passed  *Message // the transaction's, once it has come through
 	clock   *time.Timer
 	link    []linkReport
-	size    int64 // of the message, -1 if not known
+	gone    <-chan struct{} // of the last question's context: reports wait no longer than it
+	size    int64           // of the message, -1 if not known
 
 	inTx     bool // from the question to mail-from until tx-reset
 	opening  bool // mail-from is being asked
@@ -76,9 +77,10 @@ func (s *Session) resetTx() {
 // without fault of the filter. Verdict.Param and Filter are set as its
 // comments say; the report filter-response is the caller's to make.
 func (s *Session) Ask(ctx context.Context, phase filterwire.Phase, arg string) Verdict {
+	s.gone = ctx.Done()
 	s.flushReports()
 	if phase == filterwire.MailFrom {
-		s.openTx()
+		s.openTx(ctx)
 		defer func() { s.opening = false }()
 	}
 	if phase != filterwire.Commit {
@@ -120,14 +122,23 @@ func (s *Session) askChain(ctx context.Context, phase filterwire.Phase, arg stri
 }
 
 // openTx begins a transaction as far as filters go: it belongs to the
-// processes that there are now.
-func (s *Session) openTx() {
+// processes that there are now. One that is due is waited for although it may
+// be asked about the recipients or the message only: it would know nothing of
+// what began before it.
+func (s *Session) openTx(ctx context.Context) {
 	s.inTx, s.opening = true, true
 	s.resetTx()
 	for i := range s.seats {
 		st := &s.seats[i]
-		st.tx = nil
-		s.reach(noWait, st) // for good: should it be replaced, this transaction is still its own
+		st.tx, st.silent = nil, 0
+		if st.stuck.Load() {
+			s.rejoin(st)
+		}
+		wait := ctx
+		if s.bypass || s.ended || !st.w.proc.asksInTx() {
+			wait = noWait
+		}
+		s.reach(wait, st) // for good: should it be replaced, this transaction is still its own
 		st.tx = st.p
 	}
 }
@@ -306,8 +317,8 @@ func (s *Session) Close() {
 		s.message.Abort()
 	}
 	s.flushReports()
-	s.Flush()
 	s.ended = true
+	s.Flush()
 	s.resetTx()
 	for i := range s.seats {
 		st := &s.seats[i]

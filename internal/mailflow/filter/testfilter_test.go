@@ -91,7 +91,7 @@ func (p *player) sayNow(format string, args ...any) {
 func (p *player) register() {
 	phases := allPhases
 	switch p.role {
-	case "lines", "hold", "slow-lines":
+	case "lines", "hold", "slow-lines", "lines-exit":
 		phases = []string{"data-line"}
 	case "raw":
 		for _, l := range p.args {
@@ -221,6 +221,11 @@ func (p *player) misbehave(sid, tok, ok string) bool {
 		return false
 	case "late":
 		time.Sleep(400 * time.Millisecond)
+	case "nap": // once
+		if d, err := time.ParseDuration(p.args[1]); err == nil {
+			time.Sleep(d)
+			p.args[1] = ""
+		}
 	}
 	return true
 }
@@ -267,6 +272,10 @@ func (p *player) dataline(sid, tok, line string) {
 		}
 		if line != "." {
 			echo(line)
+		}
+	case "lines-exit":
+		if line == p.args[0] {
+			exit(1)
 		}
 	case "line-silent":
 		return

@@ -14,6 +14,11 @@ import (
 // read; beyond it those who write wait.
 const writeBuffer = 256 << 10
 
+// farewells is how many bytes more are kept of the last lines of sessions: who
+// leaves does not wait for a filter that does not read, and the filter learns of
+// it all the same.
+const farewells = 256 << 10
+
 // writeChunk is the most that one write to a pipe tries, in bytes: whoever
 // waits sees progress after each.
 const writeChunk = 64 << 10
@@ -84,6 +89,7 @@ type patience struct {
 	limit time.Duration
 	done  <-chan struct{} // gives up when closed
 	crowd bool            // others wait for this filter's answers: let them come along
+	last  bool            // the session is over: farewells is there too
 }
 
 // put writes p after everything that was put before. It returns ErrTimeout if
@@ -91,7 +97,7 @@ type patience struct {
 // is; nothing of p is written then. It does not keep p.
 func (w *writer) put(p []byte, pat patience) error {
 	w.mu.Lock()
-	if len(w.line) > 0 || w.full(len(p)) {
+	if (len(w.line) > 0 || w.full(len(p))) && !(pat.last && len(w.buf)+w.granted+len(p) <= writeBuffer+farewells) {
 		if err := w.wait(len(p), pat); err != nil {
 			w.mu.Unlock()
 			return err

@@ -19,6 +19,10 @@ func (s *Session) greet() bool {
 			v.Decision = filterwire.Proceed
 		}
 		if r := s.heed(filterwire.Connect, v); r.Code() != 0 {
+			// RFC 8314 s3.3: a client that begins with TLS reads nothing else.
+			if s.opt.TLS == tlsImplicit && !s.handshake() {
+				return false
+			}
 			// RFC 5321 s3.1: the refusal takes the place of the banner.
 			s.say(r)
 			s.linger = true // also for one that has spoken already

@@ -194,7 +194,9 @@ func (s *Session) readLine(max int) ([]byte, error) {
 func (s *Session) flush() {
 	s.out.flush(s)
 	if s.filters != nil {
+		s.asking.Store(time.Now().UnixNano()) // a filter that does not read makes it wait
 		s.filters.Flush()
+		s.asking.Store(0)
 	}
 }
 

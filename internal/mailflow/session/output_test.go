@@ -3,7 +3,9 @@ package session
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -113,6 +115,25 @@ func TestRefusalLingers(t *testing.T) {
 	s.Serve(t.Context())
 	if !s.linger {
 		t.Error("the connection is closed at once")
+	}
+}
+
+// TestRefusalWithinTLS: a client that begins with TLS reads nothing before it,
+// not even why it is refused.
+func TestRefusalWithinTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	b := newBench()
+	b.filters.answers[filterwire.Connect] = filter.Verdict{Decision: filterwire.Reject, Param: "451 4.7.1 no", Filter: "f"}
+	b.opt.TLS, b.opt.TLSConfig = config.TLSImplicit, &tls.Config{Certificates: web.TLS.Certificates}
+	client, server := net.Pipe()
+	defer client.Close()
+	s := New(server, &b.opt, Peer{})
+	go s.Serve(t.Context())
+	client.SetDeadline(time.Now().Add(10 * time.Second))
+	got, err := io.ReadAll(tls.Client(client, &tls.Config{InsecureSkipVerify: true}))
+	if string(got) != "451 4.7.1 no\r\n" || err != nil {
+		t.Errorf("heard %q, %v", got, err)
 	}
 }
 
