@@ -68,6 +68,7 @@ type launched struct {
 	name  string
 	spec  *spec
 	start uint64 // its stat's
+	scope int    // the thread that can end all of it with killScope, 0: none
 	notes []string
 	abi   int // of Landlock
 }

@@ -114,7 +114,7 @@ func FuzzStat(f *testing.F) {
 
 func TestStat(t *testing.T) {
 	st, err := parseStat(12, []byte("12 (a) Z 9 9 9 (S) S 1 13 14"+rest))
-	if err != nil || st != (stat{12, 1, 13, 14, 'S', 4711}) {
+	if err != nil || st != (stat{12, 1, 13, 14, 'S', 1, 4711}) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	for _, text := range []string{"", "12", "12 (sh) S 1 2 3 0 -1", "12 (sh) S 1 2 x" + rest, "12 (sh) SS 1 2 3" + rest, "12 (sh) \x00 1 2 3" + rest} {

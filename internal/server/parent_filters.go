@@ -67,13 +67,12 @@ type filterRun struct {
 }
 
 // launch starts a process and sees it to its end. It dies with the thread that
-// started it.
+// started it, which is not used again.
 func (p *Parent) launch(l ownLauncher, c *config.Proc, argv []string, stdio [3]*os.File) (*filterRun, error) {
 	run := &filterRun{done: make(chan struct{})}
 	begun := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		var err error
 		if run.Process, err = l.Start(c, argv, stdio); err != nil {
 			begun <- err
