@@ -50,7 +50,10 @@ type change struct {
 	notes     []string
 	mounts    bool // in a mount namespace of its own
 	netns     bool // in a network namespace of its own
+	ipc       bool // in one of its own for shared memory and queues
 	tmp       bool // /tmp is its own
+	shm       bool // and /dev/shm
+	readOnly  bool // what is mounted is read-only but for what the view has in Write
 	landlock  int
 	processes int // RLIMIT_NPROC, 0: leave it
 }
@@ -73,11 +76,14 @@ func become(answer *os.File) error {
 	if err := c.namespaces(); err != nil {
 		return err
 	}
+	beExpendable()
+	if err := c.protect(); err != nil {
+		return err
+	}
 	if err := c.hide(); err != nil {
 		return err
 	}
 	c.processes = c.processLimit()
-	beExpendable()
 	if err := c.identity(); err != nil {
 		return err
 	}
@@ -123,7 +129,7 @@ func become(answer *os.File) error {
 // that takes it all is not to be the server's end. It is half of the range.
 const oomScore = 500
 
-// beExpendable raises the score, before a change of user takes the file away.
+// beExpendable raises the score, before the file is read-only or another user's.
 func beExpendable() {
 	const file = "/proc/self/oom_score_adj"
 	var now int
@@ -144,6 +150,7 @@ func (c *change) namespaces() error {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		c.netns = err == nil
 	}
+	c.ipc = unix.Unshare(unix.CLONE_NEWIPC) == nil // else seccomp refuses what is in it
 	if c.mounts {
 		// What is mounted later is seen, what we mount is not seen elsewhere.
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {

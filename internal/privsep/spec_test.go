@@ -176,15 +176,15 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	c, argv := sh("@/bin/prog -c @/etc/prog.conf /nonexistent relative /tmp")
-	check("program and file", c, argv, "@/bin", "@/etc/prog.conf")
+	check("program and file", c, argv, "@/bin/prog", "@/etc/prog.conf", "@/bin")
 	c, argv = sh(`'@/my dir/x y' "-c"`)
-	check("quotes", c, argv, "@/my dir")
+	check("quotes", c, argv, "@/my dir/x y", "@/my dir")
 	c, argv = sh("@/link")
-	check("link", c, argv, "@", "@/bin")
+	check("link", c, argv, "@/bin/prog", "@/link", "@", "@/bin")
 	c, argv = sh("/bin/prog")
 	c.Chroot = filepath.Join(dir, "jail")
-	check("chroot", c, argv, "/bin")
-	check("script", &config.Proc{Python: "x"}, []string{dir + "/bin/prog", dir + "/etc/prog.conf"}, "@/bin", "@/etc")
+	check("chroot", c, argv, "/bin/prog", "/bin")
+	check("script", &config.Proc{Python: "x"}, []string{dir + "/bin/prog", dir + "/etc/prog.conf"}, "@/bin/prog", "@/etc/prog.conf", "@/bin", "@/etc")
 }
 
 func TestIdentity(t *testing.T) {
