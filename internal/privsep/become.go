@@ -122,6 +122,10 @@ func become(answer *os.File) error {
 	if c.Probe {
 		syscall.Exit(0)
 	}
+	// What whoever started the server has blocked, it would inherit.
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+		return fmt.Errorf("signal mask: %w", err)
+	}
 	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
 }
 
