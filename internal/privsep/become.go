@@ -55,7 +55,7 @@ type change struct {
 	shm       bool // and /dev/shm
 	readOnly  bool // what is mounted is read-only but for what the view has in Write
 	landlock  int
-	processes int // RLIMIT_NPROC, 0: leave it
+	processes uint64 // RLIMIT_NPROC, 0: leave it
 }
 
 func (c *change) note(format string, args ...any) {
@@ -221,19 +221,34 @@ func (c *change) changeIDs() error {
 	return nil
 }
 
+// defaultProcesses is how many processes and threads a filter has at once if
+// nobody says. A server that cannot start a thread any more ends, and they are
+// of all the machine, or of the user that both may be.
+const defaultProcesses = 1024
+
 // processLimit gives RLIMIT_NPROC. The system counts the tasks of a user, in a
 // user namespace those in it; elsewhere others of the same user count, too.
-func (c *change) processLimit() int {
+func (c *change) processLimit() uint64 {
+	n, given := uint64(c.Processes), c.Processes > 0
+	most := unix.Rlimit{Cur: unix.RLIM_INFINITY}
+	unix.Getrlimit(unix.RLIMIT_NPROC, &most)
+	if !given {
+		n = min(defaultProcesses, most.Cur/2) // the rest is ours, if it is our user
+	}
 	switch {
-	case c.Processes == 0:
-		return 0
 	case c.OwnMounts: // came with a user namespace
-		return c.Processes
-	case c.UID == 0:
+		return n
+	case c.UID == 0 && given:
 		c.note("limit processes does not bind root")
 		return 0
+	case c.UID == 0:
+		return 0
 	}
-	return c.Processes + tasksOf(c.UID, os.Getpid())
+	n += uint64(tasksOf(c.UID, os.Getpid()))
+	if !given {
+		n = min(n, most.Cur)
+	}
+	return n
 }
 
 // tasksOf counts processes and threads of a user, without those of process but.
@@ -263,7 +278,7 @@ func (c *change) limits() error {
 		{"memory", unix.RLIMIT_DATA, uint64(c.Memory), c.Memory > 0},
 		{"cpu", unix.RLIMIT_CPU, uint64(c.CPU), c.CPU > 0},
 		{"files", unix.RLIMIT_NOFILE, uint64(c.Files), c.Files > 0},
-		{"processes", unix.RLIMIT_NPROC, uint64(c.processes), c.processes > 0},
+		{"processes", unix.RLIMIT_NPROC, c.processes, c.processes > 0},
 	} {
 		if !l.set {
 			continue

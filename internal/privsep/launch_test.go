@@ -494,6 +494,18 @@ func TestHostileLimits(t *testing.T) {
 		}
 		r.finish()
 	})
+	t.Run("processes of one without a limit", func(t *testing.T) {
+		self := program(t)
+		c := h.proc(config.Sandbox{})
+		c.Command = self
+		r := h.begin(t, c, shell(self, hostileRole, "wait")...)
+		r.line(t)
+		p, err := h.Show(r.Process.Pid)
+		n, _ := strconv.Atoi(p.Limits["processes"])
+		if others := tasksOf(65534, 0) + 100; err != nil || n < 1 || n > defaultProcesses+others {
+			t.Errorf("%q processes, want %d and up to %d others of the user; %v", p.Limits["processes"], defaultProcesses, others, err)
+		}
+	})
 }
 
 func TestHostileSelf(t *testing.T) {
