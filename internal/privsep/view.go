@@ -167,7 +167,13 @@ func (c *change) ownProgram() []string {
 			c.note("no mount namespace is allowed, so filters see what is in %s, also what is the server's", path)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(c.View.Own), c.exposes)
+	return slices.DeleteFunc(slices.Clone(c.View.Own), func(path string) bool {
+		exposes := c.exposes(path)
+		if exposes {
+			c.note("no mount namespace is allowed, so filters do not see what is beside their program in %s, where the server's is", path)
+		}
+		return exposes
+	})
 }
 
 // exposes reports whether something to hide is below a path of the view.

@@ -272,7 +272,7 @@ func (p *Parent) openFile(a openArgs) (privsep.Reply, error) {
 
 // user looks a user of the machine up.
 func (p *Parent) user(a nameArgs) (privsep.Reply, error) {
-	u, err := delivery.LookUp(a.Name)
+	u, err := lookUp(a.Name)
 	if errors.Is(err, delivery.ErrNoUser) {
 		return privsep.Reply{Value: foundUser{}}, nil
 	}

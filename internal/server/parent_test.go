@@ -146,6 +146,8 @@ func TestParentRefuses(t *testing.T) {
 		"virtual with root":    {callWorker, delivery.Account{Name: "virtual", Home: "/nonexistent"}, "neither the machine nor a userbase"},
 		"mailbox":              {callMailbox, delivery.Account{Name: "daemon", UID: 54321}, "no action delivers"},
 		"mailbox of a path":    {callMailbox, delivery.Account{Name: "../../etc/passwd", UID: 0}, "no action delivers"},
+		"name of NIS":          {callForward, delivery.Account{Name: "+daemon", UID: 1, GID: 1, Home: "/usr/sbin"}, "neither the machine nor a userbase"},
+		"name of two lines":    {callWorker, delivery.Account{Name: "daemon\nroot:x:0:0", UID: 1, GID: 1, Home: "/usr/sbin"}, "neither the machine nor a userbase"},
 		"box":                  {callLock, boxArgs{7}, "not open"},
 		"release":              {callRelease, boxArgs{7}, "not open"},
 		"filter":               {callStart, startArgs{1, "sh"}, "0 descriptors"},

@@ -15,6 +15,15 @@ import (
 	"github.com/weirmail/weir/internal/table"
 )
 
+// lookUp finds a user that the engine names. Names come from the network: the
+// database of users, which may be anybody's program, gets none that cannot be.
+func lookUp(name string) (delivery.Account, error) {
+	if !routing.PlausibleUser(name) {
+		return delivery.Account{}, delivery.ErrNoUser
+	}
+	return delivery.LookUp(name)
+}
+
 // forward opens the .forward of a user, with the rights of that user.
 func (p *Parent) forward(a delivery.Account) (privsep.Reply, error) {
 	u, err := p.granted(a, false)
@@ -125,7 +134,7 @@ const (
 // user of the machine, or one of a userbase table, with what is known here of
 // that user. Root is granted to deliver if the configuration names it.
 func (p *Parent) granted(a delivery.Account, deliver bool) (delivery.Account, error) {
-	u, err := delivery.LookUp(a.Name)
+	u, err := lookUp(a.Name)
 	if err != nil && !errors.Is(err, delivery.ErrNoUser) {
 		return u, err
 	}
@@ -206,7 +215,7 @@ func (p *Parent) mailbox(a delivery.Account) (privsep.Reply, error) {
 // somebody's for whom an action delivers.
 func (p *Parent) ownsMailbox(a delivery.Account) error {
 	configs := p.configs()
-	if u, err := delivery.LookUp(a.Name); err == nil && u.UID == a.UID {
+	if u, err := lookUp(a.Name); err == nil && u.UID == a.UID {
 		return nil
 	}
 	if _, err := userOf(configs, a); err == nil {
