@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -53,6 +54,11 @@ func exitWith(code int, err error) error {
 	}
 	return &exitError{code, err}
 }
+
+// The first thread is what the system shows of a process, and looks at when it
+// asks who that is. It stays main's: threads that start processes give up what
+// those are not to have, and end with them.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	privsep.Main(server.Roles()...) // does not return where we are another process of a server

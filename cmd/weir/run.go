@@ -38,6 +38,8 @@ with that is in the log.`,
 // run is the server until ctx ends: one process, or as root, where there is a
 // user for it, a parent with an engine that has no rights.
 func (o *options) run(ctx context.Context, debug bool) error {
+	// Nobody else writes to what the server, filters and deliveries make.
+	syscall.Umask(syscall.Umask(0o077) | 0o022)
 	hangup := make(chan os.Signal, 1) // until it is heard SIGHUP would end us
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

@@ -50,9 +50,12 @@ type change struct {
 	notes     []string
 	mounts    bool // in a mount namespace of its own
 	netns     bool // in a network namespace of its own
+	ipc       bool // in one of its own for shared memory and queues
 	tmp       bool // /tmp is its own
+	shm       bool // and /dev/shm
+	readOnly  bool // what is mounted is read-only but for what the view has in Write
 	landlock  int
-	processes int // RLIMIT_NPROC, 0: leave it
+	processes uint64 // RLIMIT_NPROC, 0: leave it
 }
 
 func (c *change) note(format string, args ...any) {
@@ -73,11 +76,14 @@ func become(answer *os.File) error {
 	if err := c.namespaces(); err != nil {
 		return err
 	}
+	beExpendable()
+	if err := c.protect(); err != nil {
+		return err
+	}
 	if err := c.hide(); err != nil {
 		return err
 	}
 	c.processes = c.processLimit()
-	beExpendable()
 	if err := c.identity(); err != nil {
 		return err
 	}
@@ -116,6 +122,10 @@ func become(answer *os.File) error {
 	if c.Probe {
 		syscall.Exit(0)
 	}
+	// What whoever started the server has blocked, it would inherit.
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+		return fmt.Errorf("signal mask: %w", err)
+	}
 	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
 }
 
@@ -123,7 +133,7 @@ func become(answer *os.File) error {
 // that takes it all is not to be the server's end. It is half of the range.
 const oomScore = 500
 
-// beExpendable raises the score, before a change of user takes the file away.
+// beExpendable raises the score, before the file is read-only or another user's.
 func beExpendable() {
 	const file = "/proc/self/oom_score_adj"
 	var now int
@@ -144,6 +154,7 @@ func (c *change) namespaces() error {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		c.netns = err == nil
 	}
+	c.ipc = unix.Unshare(unix.CLONE_NEWIPC) == nil // else seccomp refuses what is in it
 	if c.mounts {
 		// What is mounted later is seen, what we mount is not seen elsewhere.
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
@@ -210,19 +221,34 @@ func (c *change) changeIDs() error {
 	return nil
 }
 
+// defaultProcesses is how many processes and threads a filter has at once if
+// nobody says. A server that cannot start a thread any more ends, and they are
+// of all the machine, or of the user that both may be.
+const defaultProcesses = 1024
+
 // processLimit gives RLIMIT_NPROC. The system counts the tasks of a user, in a
 // user namespace those in it; elsewhere others of the same user count, too.
-func (c *change) processLimit() int {
+func (c *change) processLimit() uint64 {
+	n, given := uint64(c.Processes), c.Processes > 0
+	most := unix.Rlimit{Cur: unix.RLIM_INFINITY}
+	unix.Getrlimit(unix.RLIMIT_NPROC, &most)
+	if !given {
+		n = min(defaultProcesses, most.Cur/2) // the rest is ours, if it is our user
+	}
 	switch {
-	case c.Processes == 0:
-		return 0
 	case c.OwnMounts: // came with a user namespace
-		return c.Processes
-	case c.UID == 0:
+		return n
+	case c.UID == 0 && given:
 		c.note("limit processes does not bind root")
 		return 0
+	case c.UID == 0:
+		return 0
 	}
-	return c.Processes + tasksOf(c.UID, os.Getpid())
+	n += uint64(tasksOf(c.UID, os.Getpid()))
+	if !given {
+		n = min(n, most.Cur)
+	}
+	return n
 }
 
 // tasksOf counts processes and threads of a user, without those of process but.
@@ -252,7 +278,7 @@ func (c *change) limits() error {
 		{"memory", unix.RLIMIT_DATA, uint64(c.Memory), c.Memory > 0},
 		{"cpu", unix.RLIMIT_CPU, uint64(c.CPU), c.CPU > 0},
 		{"files", unix.RLIMIT_NOFILE, uint64(c.Files), c.Files > 0},
-		{"processes", unix.RLIMIT_NPROC, uint64(c.processes), c.processes > 0},
+		{"processes", unix.RLIMIT_NPROC, c.processes, c.processes > 0},
 	} {
 		if !l.set {
 			continue

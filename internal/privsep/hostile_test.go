@@ -1,6 +1,7 @@
 package privsep
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,14 +14,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // onThread runs f on a thread that lives until done is closed.
 func onThread(done <-chan struct{}, f func()) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // for good
 	f()
 	<-done
 }
@@ -72,6 +73,14 @@ func hostile(what string, args []string) {
 		}
 	case "escape":
 		escape(args, say)
+	case "neighbour":
+		neighbour(args[0], say)
+	case "shared":
+		sharing(args[0], say)
+	case "modes":
+		modes(args, say)
+	case "root":
+		demoted(args, say)
 	case "orphans":
 		orphans(args[0])
 	case "immortal":
@@ -127,6 +136,78 @@ func pry(other string, say func(string, error, ...any)) {
 	say("pidfd_getfd", err)
 }
 
+// neighbour makes another process of the same user slower, or worse.
+func neighbour(other string, say func(string, error, ...any)) {
+	n, _ := strconv.Atoi(other)
+	say("limit", unix.Prlimit(n, unix.RLIMIT_CORE, &unix.Rlimit{}, nil))
+	var cpus unix.CPUSet
+	unix.SchedGetaffinity(0, &cpus)
+	say("processors", unix.SchedSetaffinity(n, &cpus))
+	var zero int32
+	_, _, e := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(n), 3 /* SCHED_BATCH */, uintptr(unsafe.Pointer(&zero)))
+	say("scheduler", errOf(e))
+	say("priority", unix.Setpriority(unix.PRIO_PROCESS, n, 1))
+	say("priority of the user", unix.Setpriority(unix.PRIO_USER, 0, 1))
+	_, _, e = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(n), 3<<13)
+	say("priority of files", errOf(e))
+	for _, file := range []string{"oom_score_adj", "coredump_filter", "sched"} {
+		say(file, os.WriteFile("/proc/"+other+"/"+file, []byte("600"), 0))
+	}
+	say("own limit", unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 100, Max: 100}))
+	say("own priority", unix.Setpriority(unix.PRIO_PROCESS, 0, 1))
+}
+
+// sharing leaves something where other filters may find it, or finds it.
+func sharing(what string, say func(string, error, ...any)) {
+	const key = 0x77656972
+	flags := uintptr(0)
+	if what == "leave" {
+		flags = unix.IPC_CREAT | 0o600
+	}
+	_, _, e := unix.Syscall(unix.SYS_SHMGET, key, 4096, flags)
+	say("memory", errOf(e))
+	_, _, e = unix.Syscall(unix.SYS_MSGGET, key, flags, 0)
+	say("queue", errOf(e))
+	f, err := os.OpenFile("/dev/shm/privsep-shared", os.O_RDWR|int(flags&unix.IPC_CREAT)>>9*os.O_CREATE, 0o600)
+	say("file of memory", err)
+	f.Close()
+	if what == "leave" {
+		time.Sleep(time.Hour)
+	}
+}
+
+// modes changes what is about each file, and not in it.
+func modes(paths []string, say func(string, error, ...any)) {
+	for _, path := range paths {
+		say("mode", os.Chmod(path, 0o777))
+		say("owner", os.Chown(path, os.Getuid(), -1))
+		say("times", os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)))
+		say("attribute", unix.Setxattr(path, "user.privsep", []byte("x"), 0))
+	}
+}
+
+// demoted does what root may, also without capabilities.
+func demoted(paths []string, say func(string, error, ...any)) {
+	for _, path := range []string{"/etc/passwd", "/proc/sys/kernel/core_pattern", "/dev/kmsg", "/dev/console", "/dev/loop-control"} {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		say("write", err)
+		f.Close()
+	}
+	for _, dir := range []string{"/etc", "/usr/bin", "/root", "/dev", "/var/spool/cron"} {
+		say("make", os.WriteFile(dir+"/privsep-hostile", nil, 0o600))
+	}
+	say("chmod", os.Chmod("/etc/passwd", 0o666))
+	say("chmod", os.Chmod(paths[0], 0o600))
+	b, err := os.ReadFile("/etc/shadow")
+	if err == nil && len(b) == 0 {
+		err = errors.New("empty")
+	}
+	say("read", err)
+	for _, path := range append([]string{"/dev/null"}, paths[1:]...) {
+		say("write", os.WriteFile(path, []byte("x"), 0o600))
+	}
+}
+
 // escape undoes what hides the paths of args.
 func escape(args []string, say func(string, error, ...any)) {
 	for _, path := range args {
@@ -162,9 +243,26 @@ func errOf(e unix.Errno) error {
 	return e
 }
 
-// orphans leaves children behind: in the group, in a group of their own, and
-// in what should be a session of its own, whose parent is gone.
+// masked is a child in a group of its own that looks as if it had ended: its
+// first thread has.
+const masked = `import ctypes, os, threading, time
+os.setpgid(0, 0)
+threading.Thread(target=time.sleep, args=(3600,)).start()
+ctypes.CDLL(None).syscall(%d, 0)`
+
+// orphans leaves children behind: a masked one, in the group, in a group of
+// their own, and in what should be a session of its own, whose parent is gone.
 func orphans(self string) {
+	cmd := exec.Command("/usr/bin/python3", "-c", fmt.Sprintf(masked, unix.SYS_EXIT))
+	if err := cmd.Start(); err != nil {
+		fmt.Println("start:", err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if st, err := readStat(cmd.Process.Pid); err == nil && st.state == 'Z' {
+			break
+		}
+	}
+
 	for _, attr := range []*syscall.SysProcAttr{{}, {Setpgid: true}, {Setsid: true}} {
 		cmd := &exec.Cmd{Path: self, Args: []string{self, hostileRole, "immortal"}, SysProcAttr: attr}
 		if err := cmd.Start(); err != nil {

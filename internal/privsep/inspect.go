@@ -74,7 +74,7 @@ func (l *Launcher) Show(pid int) (admin.FilterProcess, error) {
 	}
 	out.Landlock, out.Notes, out.Hidden = p.abi, p.notes, p.spec.Hide
 	if v := p.spec.View; v != nil {
-		out.Read, out.Write, out.View = v.Read, v.Write, true
+		out.Read, out.Write, out.View = slices.Concat(v.Read, v.Own), v.Write, true
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,9 +135,10 @@ type running struct {
 	out   *os.File
 	in    *os.File
 	ended bool
+	calls chan func() // for the thread that started it
 }
 
-// begin starts argv as c. The test's thread is kept: it is the parent.
+// begin starts argv as c, on a thread that is kept: it is the parent.
 func (h *house) begin(t testing.TB, c *config.Proc, argv ...string) *running {
 	t.Helper()
 	r, err := h.tryBegin(t, c, argv...)
@@ -156,22 +158,26 @@ func (h *house) tryBegin(t testing.TB, c *config.Proc, argv ...string) (*running
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{h: h, out: out, in: in}
+	r := &running{h: h, out: out, in: in, calls: make(chan func())}
 	type result struct {
 		cmd *exec.Cmd
 		err error
 	}
-	started, done := make(chan result), make(chan struct{})
-	go onThread(done, func() {
+	started := make(chan result)
+	go func() {
+		runtime.LockOSThread() // for good
 		cmd, err := h.Start(c, argv, [3]*os.File{stdin, stdout, stdout})
 		started <- result{cmd, err}
-	})
+		for f := range r.calls {
+			f()
+		}
+	}()
 	res := <-started
 	stdin.Close()
 	stdout.Close()
 	r.Cmd = res.cmd
 	if res.err != nil {
-		close(done)
+		close(r.calls)
 		in.Close()
 		out.Close()
 		return nil, res.err
@@ -179,7 +185,7 @@ func (h *house) tryBegin(t testing.TB, c *config.Proc, argv ...string) (*running
 	t.Cleanup(func() {
 		r.Process.Kill()
 		r.finish()
-		close(done)
+		close(r.calls)
 		in.Close()
 		out.Close()
 	})
@@ -191,7 +197,9 @@ func (r *running) finish() string {
 	if !r.ended {
 		r.ended = true
 		r.awaitEnd()
-		r.h.End(r.Process.Pid)
+		done := make(chan struct{})
+		r.calls <- func() { r.h.End(r.Process.Pid); close(done) }
+		<-done
 		r.Wait()
 	}
 	return r.ProcessState.String()

@@ -68,6 +68,7 @@ type launched struct {
 	name  string
 	spec  *spec
 	start uint64 // its stat's
+	scope int    // the thread that can end all of it with killScope, 0: none
 	notes []string
 	abi   int // of Landlock
 }
@@ -117,15 +118,18 @@ func (l *Launcher) spec(c *config.Proc, argv []string) (sp *spec, notes []string
 		Memory:     s.Memory, CPU: int64(s.CPU.Seconds()), Files: s.Files, Processes: s.Processes,
 		Hide: l.hidden(c), Keep: l.keep,
 	}
-	if len(s.Read)+len(s.Write) > 0 {
-		own := slices.DeleteFunc(programs(c, argv), func(path string) bool {
-			return slices.ContainsFunc(sp.Hide, func(hide string) bool { return within(filepath.Join("/", c.Chroot, path), hide) })
-		})
-		sp.View = &view{Read: slices.Concat(s.Read, own), Write: s.Write}
-	}
 	home, notes, err := sp.identity(c, os.Geteuid())
 	if err != nil {
 		return nil, nil, err
+	}
+	own := slices.DeleteFunc(programs(c, argv), func(path string) bool {
+		return slices.ContainsFunc(sp.Hide, func(hide string) bool { return within(filepath.Join("/", c.Chroot, path), hide) })
+	})
+	switch {
+	case len(s.Read)+len(s.Write) > 0:
+		sp.View = &view{Read: s.Read, Write: s.Write, Own: own}
+	case sp.ChangeIDs && sp.UID == 0 && !sp.KeepCaps:
+		sp.demote(own)
 	}
 	sp.Env = append(sp.Env, environment...)
 	if !slices.ContainsFunc(s.Env, func(v string) bool { return len(v) > 5 && v[:5] == "HOME=" }) {
@@ -168,14 +172,14 @@ func (l *Launcher) hidden(c *config.Proc) []string {
 	return slices.Compact(hide)
 }
 
-// programs gives what c's own program needs to be seen: the directory of the
-// program or script, and files that its command names.
+// programs gives what c's own program needs to be seen: the program or script,
+// files that its command names, and the directory of the first.
 func programs(c *config.Proc, argv []string) []string {
 	own, script := argv, 1 // our bridge, and the script that it runs
 	if c.Command != "" {
 		own, script = shellWords(argv[len(argv)-1]), 0
 	}
-	var paths []string
+	var paths, dirs []string
 	for i, path := range own {
 		if fi, err := os.Stat(filepath.Join("/", c.Chroot, path)); err != nil || !filepath.IsAbs(path) || !fi.Mode().IsRegular() {
 			continue
@@ -187,14 +191,15 @@ func programs(c *config.Proc, argv []string) []string {
 		for _, p := range []string{filepath.Clean(path), real} {
 			// A script's modules are beside it; what else the command names is
 			// a file alone.
-			if dir := filepath.Dir(p); i <= script && !slices.Contains(shared, dir) {
-				p = dir
-			}
 			paths = append(paths, p)
+			if dir := filepath.Dir(p); i <= script && !slices.Contains(shared, dir) {
+				dirs = append(dirs, dir)
+			}
 		}
 	}
 	slices.Sort(paths)
-	return slices.Compact(paths)
+	slices.Sort(dirs)
+	return append(slices.Compact(paths), slices.Compact(dirs)...)
 }
 
 // shellWords takes the words of a command apart as far as their quotes go.
@@ -243,7 +248,8 @@ func (sp *spec) identity(c *config.Proc, euid int) (home string, notes []string,
 	case c.User != "":
 		return "", nil, err
 	case errors.As(err, new(user.UnknownUserError)):
-		notes = append(notes, fmt.Sprintf("there is no user %s, so filters without a user of their own are root without capabilities; create it", DefaultUser))
+		notes = append(notes, fmt.Sprintf("there is no user %s, so filters without a user of their own are root without capabilities, "+
+			"whose files are many; create it", DefaultUser))
 	default:
 		return "", nil, err
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // reaperRole is the process that outlives a server to end what its filters
@@ -150,32 +148,7 @@ func reaps() error {
 			delete(left, pid)
 		}
 	}
-	endSessions(left, reapLimit)
+	endSessions(left, false, reapLimit)
 	syscall.Exit(0) // at once, with nothing that a runtime may do: who reads the server's output reads ours
 	return nil
-}
-
-// endSessions kills all processes of the sessions, which are their keys.
-//
-// A process can leave its group, but not its session: seccomp sees to that.
-// One signal to a group leaves no time to fork, so each round ends all groups
-// that it finds, and a session that has n groups is gone after a few.
-func endSessions(sessions map[int]uint64, limit time.Duration) {
-	for sid := range sessions {
-		unix.Kill(-sid, unix.SIGKILL)
-	}
-	for end := time.Now().Add(limit); ; {
-		found := false
-		for _, p := range processes() {
-			if _, ok := sessions[p.session]; !ok || p.state == 'Z' || p.state == 'X' || p.pid == p.session || p.group <= 1 {
-				continue
-			}
-			found = true
-			unix.Kill(-p.group, unix.SIGKILL) // the groups of a session are its own
-		}
-		if !found || time.Now().After(end) {
-			return
-		}
-		time.Sleep(time.Millisecond) // nothing tells when another's child has ended
-	}
 }

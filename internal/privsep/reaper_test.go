@@ -21,7 +21,8 @@ import (
 )
 
 // serveFamily is a server with a filter that has children: beside it, in a group
-// of their own, and one whose parent is gone. It tells the filter's process id.
+// of their own, and one whose parent is gone, or with another filter, that its
+// arguments name. It tells the filter's process id.
 func serveFamily(args []string) {
 	called = true
 	l := New(&config.Config{Queue: config.Queue{Path: args[1]}}, discard)
@@ -33,7 +34,11 @@ func serveFamily(args []string) {
 		if os.Geteuid() == 0 {
 			c.User = "nobody"
 		}
-		cmd, err := l.Start(c, []string{args[0], hostileRole, "family", args[0]}, [3]*os.File{r, w, w})
+		argv := []string{args[0], hostileRole, "family", args[0]}
+		if len(args) > 2 {
+			argv = args[2:]
+		}
+		cmd, err := l.Start(c, argv, [3]*os.File{r, w, os.Stderr})
 		if err != nil {
 			fmt.Println(0, err)
 			return
@@ -73,8 +78,8 @@ func TestHostileChildrenOutliveServer(t *testing.T) {
 				awaitReaper(t, server.Process.Pid, []int{old})
 			}
 			left := sessionOf(sid)
-			if len(left) < 4 {
-				t.Errorf("%d children are there, want 4", len(left))
+			if len(left) < 5 {
+				t.Errorf("%d children are there, want 5", len(left))
 			}
 			server.Process.Kill()
 			server.Wait()
@@ -129,7 +134,7 @@ func awaitGone(t *testing.T, n int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		st, err := readStat(n)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || err == nil && st.state == 'Z' {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || err == nil && st.over() {
 			return
 		}
 		if time.Now().After(end) {

@@ -69,6 +69,7 @@ func buildSeal(arch uint32, offline bool) bpfProgram {
 			p.deny(nr, errno(unix.EPERM))
 		}
 	}
+	p.denyOthers()
 	p.deny(unix.SYS_CLONE3, errno(unix.ENOSYS)) // its flags are where we cannot look
 	// Threads, and nothing else.
 	p.denyIf(unix.SYS_CLONE, errno(unix.EPERM), test{0, unix.BPF_JSET, unix.CLONE_THREAD, false})

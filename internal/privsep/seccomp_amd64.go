@@ -9,3 +9,8 @@ const auditArch = unix.AUDIT_ARCH_X86_64
 const x32Bit = 0x40000000
 
 var archDenied = []uint32{unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_CREATE_MODULE}
+
+var (
+	archModes = []uint32{unix.SYS_CHMOD, unix.SYS_CHOWN, unix.SYS_LCHOWN}
+	archTimes = []uint32{unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT}
+)

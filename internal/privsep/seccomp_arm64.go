@@ -7,4 +7,4 @@ const auditArch = unix.AUDIT_ARCH_AARCH64
 
 const x32Bit = 0 // no such thing
 
-var archDenied []uint32
+var archDenied, archModes, archTimes []uint32

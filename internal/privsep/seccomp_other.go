@@ -9,4 +9,4 @@ const (
 	x32Bit    = 0
 )
 
-var archDenied []uint32
+var archDenied, archModes, archTimes []uint32

@@ -42,8 +42,8 @@ func evaluate(t *testing.T, p bpfProgram, arch, nr uint32, args ...uint64) uint3
 func TestFilterProgram(t *testing.T) {
 	const arch, allow = 0xc000003e, unix.SECCOMP_RET_ALLOW
 	eperm, enomem, af := errno(unix.EPERM), errno(unix.ENOMEM), errno(unix.EAFNOSUPPORT)
-	plain := buildFilter(arch, false, false)
-	strict := buildFilter(arch, true, true)
+	plain := buildFilter(arch, rules{})
+	strict := buildFilter(arch, rules{networkOff: true, countMemory: true, sharedIPC: true, keepModes: true, keepTimes: true})
 	for _, tt := range []struct {
 		name          string
 		nr            uint32
@@ -78,7 +78,19 @@ func TestFilterProgram(t *testing.T) {
 		{"mmap shared", unix.SYS_MMAP, []uint64{0, 1, 3, unix.MAP_SHARED | unix.MAP_ANONYMOUS}, allow, enomem},
 		{"mmap shared checked", unix.SYS_MMAP, []uint64{0, 1, 3, unix.MAP_SHARED_VALIDATE | unix.MAP_ANONYMOUS}, allow, enomem},
 		{"memfd", unix.SYS_MEMFD_CREATE, nil, allow, enomem},
-		{"shmget", unix.SYS_SHMGET, nil, allow, enomem},
+		{"shmget", unix.SYS_SHMGET, nil, allow, eperm},
+		{"shmat", unix.SYS_SHMAT, nil, allow, eperm},
+		{"utimensat", unix.SYS_UTIMENSAT, nil, allow, eperm},
+		{"fchmodat", unix.SYS_FCHMODAT, nil, allow, eperm},
+		{"own limits", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE}, allow, allow},
+		{"another's limits", unix.SYS_PRLIMIT64, []uint64{12, unix.RLIMIT_CORE}, eperm, eperm},
+		{"own processors", unix.SYS_SCHED_SETAFFINITY, []uint64{0}, allow, allow},
+		{"another's processors", unix.SYS_SCHED_SETAFFINITY, []uint64{12}, eperm, eperm},
+		{"own priority", unix.SYS_SETPRIORITY, []uint64{unix.PRIO_PROCESS, 0, 19}, allow, allow},
+		{"another's priority", unix.SYS_SETPRIORITY, []uint64{unix.PRIO_PROCESS, 12, 19}, eperm, eperm},
+		{"a user's priority", unix.SYS_SETPRIORITY, []uint64{unix.PRIO_USER, 0, 19}, eperm, eperm},
+		{"own priority of files", unix.SYS_IOPRIO_SET, []uint64{ioprioWhoProcess, 0}, allow, allow},
+		{"a group's priority of files", unix.SYS_IOPRIO_SET, []uint64{2, 0}, eperm, eperm},
 	} {
 		if got := evaluate(t, plain, arch, tt.nr, tt.args...); got != tt.plain {
 			t.Errorf("%s: %#x, want %#x", tt.name, got, tt.plain)

@@ -14,20 +14,17 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// endLimit bounds the hunt for the processes of a session.
-const endLimit = 5 * time.Second
-
-// endSession kills all processes of the session sid. Its leader must be there,
-// at least as one that has ended and was not waited for, so that the id is not
-// somebody else's.
-func endSession(sid int) { endSessions(map[int]uint64{sid: 0}, endLimit) }
-
 // stat is what /proc/PID/stat tells of a process.
 type stat struct {
 	pid, parent, group, session int
 	state                       byte
+	threads                     int
 	start                       uint64 // when, in ticks since the system was; with pid, no other process has it
 }
+
+// over reports whether the process has ended. One that seems to, since its first
+// thread has, lives on in the others.
+func (s *stat) over() bool { return (s.state == 'Z' || s.state == 'X') && s.threads <= 1 }
 
 // processes lists what runs; those that end meanwhile are left out.
 func processes() []stat {
@@ -63,8 +60,12 @@ func readStat(pid int) (stat, error) {
 	return parseStat(pid, text)
 }
 
-// The place of the start time behind NAME in /proc/PID/stat.
-const startField = 19
+// The places of the number of threads and of the start time behind NAME in
+// /proc/PID/stat.
+const (
+	threadsField = 17
+	startField   = 19
+)
 
 // parseStat reads "PID (NAME) STATE PARENT GROUP SESSION ...", where NAME is
 // whatever the process likes.
@@ -82,6 +83,9 @@ func parseStat(pid int, text []byte) (stat, error) {
 		}
 	}
 	var err error
+	if st.threads, err = strconv.Atoi(string(fields[threadsField])); err != nil {
+		return stat{}, errNoStat
+	}
 	if st.start, err = strconv.ParseUint(string(fields[startField]), 10, 64); err != nil {
 		return stat{}, errNoStat
 	}

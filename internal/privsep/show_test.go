@@ -38,7 +38,7 @@ func TestHostileShow(t *testing.T) {
 	if p.Session != p.PID || p.Group != p.PID || p.Root != "/" {
 		t.Errorf("place: %+v", p)
 	}
-	wantNS := []string{"mnt", "net"}
+	wantNS := []string{"ipc", "mnt", "net"}
 	switch {
 	case h.noUserNS:
 		wantNS = nil

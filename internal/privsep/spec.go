@@ -43,10 +43,16 @@ type spec struct {
 	Hide []string // files and directories, as the server sees them
 	Keep []string // sockets within those that stay
 	View *view    // nil: everything
+
+	Protect []string // without a view: what is not written to, within Chroot; devices are not opened then
 }
 
-// view is what a filter sees of the file system, besides the system.
-type view struct{ Read, Write []string } // within Chroot
+// view is what a filter sees of the file system, besides the system. Paths are
+// within Chroot.
+type view struct {
+	Read, Write []string
+	Own         []string // its program, and what that names; a directory after what is in it
+}
 
 // reply is what the process says of it. Without Error the filter runs.
 type reply struct {
@@ -112,9 +118,9 @@ func (sp *spec) validate() error {
 // paths gives all paths of the spec but that of the program.
 func (sp *spec) paths() []string {
 	var all []string
-	all = append(append(all, sp.Hide...), sp.Keep...)
+	all = append(append(append(all, sp.Hide...), sp.Keep...), sp.Protect...)
 	if sp.View != nil {
-		all = append(append(all, sp.View.Read...), sp.View.Write...)
+		all = append(append(append(all, sp.View.Read...), sp.View.Write...), sp.View.Own...)
 	}
 	if sp.Chroot != "" {
 		all = append(all, sp.Chroot)

@@ -114,7 +114,7 @@ func FuzzStat(f *testing.F) {
 
 func TestStat(t *testing.T) {
 	st, err := parseStat(12, []byte("12 (a) Z 9 9 9 (S) S 1 13 14"+rest))
-	if err != nil || st != (stat{12, 1, 13, 14, 'S', 4711}) {
+	if err != nil || st != (stat{12, 1, 13, 14, 'S', 1, 4711}) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	for _, text := range []string{"", "12", "12 (sh) S 1 2 3 0 -1", "12 (sh) S 1 2 x" + rest, "12 (sh) SS 1 2 3" + rest, "12 (sh) \x00 1 2 3" + rest} {
@@ -176,15 +176,15 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	c, argv := sh("@/bin/prog -c @/etc/prog.conf /nonexistent relative /tmp")
-	check("program and file", c, argv, "@/bin", "@/etc/prog.conf")
+	check("program and file", c, argv, "@/bin/prog", "@/etc/prog.conf", "@/bin")
 	c, argv = sh(`'@/my dir/x y' "-c"`)
-	check("quotes", c, argv, "@/my dir")
+	check("quotes", c, argv, "@/my dir/x y", "@/my dir")
 	c, argv = sh("@/link")
-	check("link", c, argv, "@", "@/bin")
+	check("link", c, argv, "@/bin/prog", "@/link", "@", "@/bin")
 	c, argv = sh("/bin/prog")
 	c.Chroot = filepath.Join(dir, "jail")
-	check("chroot", c, argv, "/bin")
-	check("script", &config.Proc{Python: "x"}, []string{dir + "/bin/prog", dir + "/etc/prog.conf"}, "@/bin", "@/etc")
+	check("chroot", c, argv, "/bin/prog", "/bin")
+	check("script", &config.Proc{Python: "x"}, []string{dir + "/bin/prog", dir + "/etc/prog.conf"}, "@/bin/prog", "@/etc/prog.conf", "@/bin", "@/etc")
 }
 
 func TestIdentity(t *testing.T) {

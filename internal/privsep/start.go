@@ -23,11 +23,16 @@ const startTimeout = 20 * time.Second
 // and error, and returns when it runs the program, or cannot. The process is
 // the leader of a session and a process group of its own, and is killed when
 // the thread that called Start ends: that must be kept until it has ended.
-// After its end, and before it is waited for, the caller calls End.
+// After its end, and before it is waited for, that thread calls End. It is of
+// no use for anything else then: the caller locks it and never unlocks it.
 func (l *Launcher) Start(c *config.Proc, argv []string, stdio [3]*os.File) (*exec.Cmd, error) {
 	sp, notes, err := l.spec(c, argv)
 	if err != nil {
 		return nil, err
+	}
+	scope := 0
+	if enterScope() {
+		scope = unix.Gettid()
 	}
 	cmd, rep, err := l.start(sp, stdio)
 	if err != nil {
@@ -37,7 +42,7 @@ func (l *Launcher) Start(c *config.Proc, argv []string, stdio [3]*os.File) (*exe
 	l.note(c.Name, notes)
 	l.mu.Lock()
 	p := l.running[cmd.Process.Pid]
-	p.notes, p.abi = notes, rep.Landlock
+	p.notes, p.abi, p.scope = notes, rep.Landlock, scope
 	l.mu.Unlock()
 	return cmd, nil
 }
@@ -241,10 +246,21 @@ func (l *Launcher) check(c *config.Proc, stdio [3]*os.File) ([]string, error) {
 	return append(notes, rep.Notes...), nil
 }
 
+// endLimit bounds the hunt for the processes of a session.
+const endLimit = 5 * time.Second
+
 // End kills what the process pid, which has ended and was not waited for, has
-// left behind: its process group and all of its session.
+// left behind: all of its session. Since pid is still taken, the session is not
+// somebody else's.
 func (l *Launcher) End(pid int) {
-	endSession(pid)
+	l.mu.Lock()
+	p := l.running[pid]
+	l.mu.Unlock()
+	scoped := p != nil && p.scope != 0 && p.scope == unix.Gettid()
+	if scoped {
+		killScope()
+	}
+	endSessions(map[int]uint64{pid: 0}, scoped, endLimit)
 	l.forget(pid)
 }
 

@@ -3,6 +3,8 @@ package privsep
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -85,10 +87,13 @@ func (c *change) enterDomain(attr *syscall.RulesetAttr) error {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	defer unix.Close(ruleset)
-	if c.View == nil {
-		err = allow(ruleset, attr.HandledAccessFS&^mayDevices, "/")
-	} else {
-		err = c.allowView(ruleset, attr.HandledAccessFS)
+	switch handled := attr.HandledAccessFS; {
+	case c.View != nil:
+		err = c.allowView(ruleset, handled)
+	case c.Protect != nil:
+		err = c.allowRest(ruleset, handled)
+	default:
+		err = allow(ruleset, handled&^mayDevices, "/")
 	}
 	if err != nil {
 		return err
@@ -130,6 +135,7 @@ func (c *change) allowView(ruleset int, handled uint64) error {
 		{mayRead | mayExecute, programDirs, false},
 		{mayRead, systemFiles, false},
 		{mayRead | syscall.AccessFSWriteFile, systemDevices, false},
+		{mayRead | mayExecute, c.ownProgram(), true},
 		{mayRead | mayExecute, c.View.Read, true},
 		{mayRead | mayChange, c.View.Write, true},
 	} {
@@ -139,8 +145,38 @@ func (c *change) allowView(ruleset int, handled uint64) error {
 			}
 		}
 	}
-	if !c.tmp {
-		return nil
+	for dir, own := range map[string]bool{"/tmp": c.tmp, "/dev/shm": c.shm} {
+		if !own {
+			continue
+		}
+		if err := allow(ruleset, (mayRead|mayExecute|mayChange)&handled, dir); err != nil {
+			return err
+		}
 	}
-	return allow(ruleset, (mayRead|mayExecute|mayChange)&handled, "/tmp")
+	return nil
+}
+
+// ownProgram gives what is the filter's own program. Where nothing can be
+// hidden, a directory with something to hide in it is left out.
+func (c *change) ownProgram() []string {
+	if c.mounts {
+		return c.View.Own
+	}
+	for _, path := range slices.Concat(c.View.Read, c.View.Write) {
+		if c.exposes(path) {
+			c.note("no mount namespace is allowed, so filters see what is in %s, also what is the server's", path)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(c.View.Own), func(path string) bool {
+		exposes := c.exposes(path)
+		if exposes {
+			c.note("no mount namespace is allowed, so filters do not see what is beside their program in %s, where the server's is", path)
+		}
+		return exposes
+	})
+}
+
+// exposes reports whether something to hide is below a path of the view.
+func (c *change) exposes(path string) bool {
+	return slices.ContainsFunc(c.Hide, func(hide string) bool { return within(hide, filepath.Join("/", c.Chroot, path)) })
 }

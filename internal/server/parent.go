@@ -60,9 +60,14 @@ type Parent struct {
 	filters map[uint64]*filterRun
 	boxes   map[uint64]*delivery.SystemMailbox
 	lastID  uint64 // of filters and boxes
-	workers map[string]*workers
+
+	beginning map[string]int // filters' processes that are being started
+	workers   map[string]*workers
 
 	starting sync.Mutex // a worker is being started
+
+	loading sync.Mutex         // one configuration at a time
+	signers []*privsep.Running // guarded by loading; some have ended
 }
 
 // parentGeneration is one configuration that an engine may know.

@@ -94,6 +94,8 @@ func fileOf(ln net.Listener) (*os.File, error) {
 // signer for its keys.
 func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	n := 0
+	p.loading.Lock()
+	defer p.loading.Unlock()
 	if a.Fresh {
 		cfg, snap, err := p.opt.Load()
 		if err != nil {
@@ -117,11 +119,7 @@ func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	}
 	rep := privsep.Reply{Value: loaded{Generation: n, Signer: len(g.cfg.PKI) > 0}, Files: []*os.File{f}}
 	if len(g.cfg.PKI) > 0 {
-		var pairs []privsep.KeyFile
-		for _, name := range keyNames(g.cfg) {
-			pairs = append(pairs, privsep.KeyFile{Cert: g.cfg.PKI[name].Cert, Key: g.cfg.PKI[name].Key})
-		}
-		_, end, err := privsep.StartSigner(p.id, pairs)
+		end, err := p.startSigner(g.cfg)
 		if err != nil {
 			f.Close()
 			return privsep.Reply{}, err
@@ -129,6 +127,34 @@ func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 		rep.Files = append(rep.Files, end)
 	}
 	return rep, nil
+}
+
+// maxSigners is for how many configurations of which something goes on there
+// are signers. An engine needs no more, and cannot have processes without end.
+const maxSigners = 64
+
+// startSigner starts a process that has the keys of cfg; p.loading is held.
+func (p *Parent) startSigner(cfg *config.Config) (end *os.File, err error) {
+	p.signers = slices.DeleteFunc(p.signers, func(r *privsep.Running) bool {
+		select {
+		case <-r.Done:
+			return true
+		default:
+			return false
+		}
+	})
+	if len(p.signers) >= maxSigners {
+		return nil, fmt.Errorf("sessions of %d configurations go on; try again when some have ended", maxSigners)
+	}
+	var pairs []privsep.KeyFile
+	for _, name := range keyNames(cfg) {
+		pairs = append(pairs, privsep.KeyFile{Cert: cfg.PKI[name].Cert, Key: cfg.PKI[name].Key})
+	}
+	r, end, err := privsep.StartSigner(p.id, pairs)
+	if err == nil {
+		p.signers = append(p.signers, r)
+	}
+	return end, err
 }
 
 // keyNames gives the names of a configuration's keys as the signer counts them.

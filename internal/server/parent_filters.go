@@ -24,6 +24,11 @@ func (p *Parent) startFilter(r *privsep.Request) (privsep.Reply, error) {
 		if c == nil {
 			return privsep.Reply{}, fmt.Errorf("the configuration has no filter process %q", a.Name)
 		}
+		begun, err := p.admit(c)
+		if err != nil {
+			return privsep.Reply{}, err
+		}
+		defer begun()
 		argv, err := p.programs.Argv(c)
 		if err != nil {
 			return privsep.Reply{}, err
@@ -34,6 +39,35 @@ func (p *Parent) startFilter(r *privsep.Request) (privsep.Reply, error) {
 		}
 		return privsep.Reply{Value: started{run.id, run.PID()}}, nil
 	})
+}
+
+// maxRuns is how many processes there are for each worker of a filter: the one
+// that serves, and those that were replaced and have sessions still.
+const maxRuns = 16
+
+// admit refuses one more process of a filter that has so many which were not
+// waited for. begun is called when it runs, or does not.
+func (p *Parent) admit(c *config.Proc) (begun func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.beginning[c.Name]
+	for _, run := range p.filters {
+		if run.name == c.Name {
+			n++
+		}
+	}
+	if n >= maxRuns*c.Workers {
+		return nil, fmt.Errorf("filter %q has %d processes already", c.Name, n)
+	}
+	if p.beginning == nil {
+		p.beginning = make(map[string]int)
+	}
+	p.beginning[c.Name]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.beginning[c.Name]--
+	}, nil
 }
 
 // proc finds a filter process: in the configuration that the engine has it
@@ -62,18 +96,18 @@ func (p *Parent) proc(a startArgs) (*parentGeneration, *config.Proc) {
 type filterRun struct {
 	filter.Process
 	id   uint64
+	name string        // of the filter
 	done chan struct{} // closed when it has ended
 	how  string        // in words, then
 }
 
 // launch starts a process and sees it to its end. It dies with the thread that
-// started it.
+// started it, which is not used again.
 func (p *Parent) launch(l ownLauncher, c *config.Proc, argv []string, stdio [3]*os.File) (*filterRun, error) {
-	run := &filterRun{done: make(chan struct{})}
+	run := &filterRun{name: c.Name, done: make(chan struct{})}
 	begun := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		var err error
 		if run.Process, err = l.Start(c, argv, stdio); err != nil {
 			begun <- err

@@ -9,16 +9,33 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/mailflow/delivery"
 	"github.com/weirmail/weir/internal/privsep"
+	"github.com/weirmail/weir/test/weirtest"
 )
 
 // asker is an engine that was taken over.
 func asker(t testing.TB) (call func(name string, args any, files ...*os.File) (int, error), dir string) {
+	t.Helper()
+	asks, dir := asksParent(t)
+	return func(name string, args any, files ...*os.File) (int, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		got, err := asks.Call(ctx, name, args, nil, files...)
+		for _, f := range got {
+			f.Close()
+		}
+		return len(got), err
+	}, dir
+}
+
+// asksParent gives the engine's end of a channel to a parent.
+func asksParent(t testing.TB) (asks *privsep.Channel, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, text := range map[string]string{"table": "team: :include:" + dir + "/members\n", "members": "alice\n", "members2": "eve\n", "secret": "secret"} {
@@ -30,6 +47,9 @@ func asker(t testing.TB) (call func(name string, args any, files ...*os.File) (i
 	text := fmt.Sprintf(`queue path "%[1]s/queue"
 table aliases "file:%[1]s/table"
 table users { "virtual" = "12345:12345:/nonexistent" }
+filter sleep proc-exec "/bin/sleep 60"
+pki mail.test cert "%[1]s/cert.pem"
+pki mail.test key "%[1]s/key.pem"
 listen on 127.0.0.1 port 1
 action "a" maildir alias <aliases>
 action "b" maildir userbase <users>
@@ -38,6 +58,7 @@ match for any action "a"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	weirtest.Certificate(t, dir, "mail.test")
 	cfg, snap, err := config.LoadSnapshot(conf, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -55,20 +76,51 @@ match for any action "a"
 	if err != nil {
 		t.Fatal(err)
 	}
-	asks, err := privsep.NewChannel(a, nil)
+	asks, err = privsep.NewChannel(a, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { asks.Close(); <-answers.Done() })
-	return func(name string, args any, files ...*os.File) (int, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		got, err := asks.Call(ctx, name, args, nil, files...)
-		for _, f := range got {
-			f.Close()
+	t.Cleanup(func() { asks.Close(); <-answers.Done(); p.bury(); p.launcher.Close() })
+	return asks, dir
+}
+
+// TestParentBounds: an engine has no processes without end started.
+func TestParentBounds(t *testing.T) {
+	asks, _ := asksParent(t)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	many := func(name string, args any, n int, files ...*os.File) (given int, last error) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range n {
+			wg.Go(func() {
+				got, err := asks.Call(t.Context(), name, args, nil, files...)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					last = err
+					return
+				}
+				given++
+				t.Cleanup(func() {
+					for _, f := range got {
+						f.Close()
+					}
+				})
+			})
 		}
-		return len(got), err
-	}, dir
+		wg.Wait()
+		return given, last
+	}
+	if n, err := many(callStart, startArgs{1, "sleep"}, 3*maxRuns, null, null, null); n != maxRuns || err == nil || !strings.Contains(err.Error(), "processes already") {
+		t.Errorf("%d processes of a filter, want %d; %v", n, maxRuns, err)
+	}
+	if n, err := many(callLoad, loadArgs{}, maxSigners+20); n != maxSigners || err == nil || !strings.Contains(err.Error(), "go on") {
+		t.Errorf("%d signers, want %d; %v", n, maxSigners, err)
+	}
 }
 
 // TestParentRefuses: what the configuration does not have, and what is no
@@ -94,6 +146,8 @@ func TestParentRefuses(t *testing.T) {
 		"virtual with root":    {callWorker, delivery.Account{Name: "virtual", Home: "/nonexistent"}, "neither the machine nor a userbase"},
 		"mailbox":              {callMailbox, delivery.Account{Name: "daemon", UID: 54321}, "no action delivers"},
 		"mailbox of a path":    {callMailbox, delivery.Account{Name: "../../etc/passwd", UID: 0}, "no action delivers"},
+		"name of NIS":          {callForward, delivery.Account{Name: "+daemon", UID: 1, GID: 1, Home: "/usr/sbin"}, "neither the machine nor a userbase"},
+		"name of two lines":    {callWorker, delivery.Account{Name: "daemon\nroot:x:0:0", UID: 1, GID: 1, Home: "/usr/sbin"}, "neither the machine nor a userbase"},
 		"box":                  {callLock, boxArgs{7}, "not open"},
 		"release":              {callRelease, boxArgs{7}, "not open"},
 		"filter":               {callStart, startArgs{1, "sh"}, "0 descriptors"},
@@ -123,7 +177,7 @@ func TestParentRefuses(t *testing.T) {
 			t.Errorf("%s: %d files, %v", path, n, err)
 		}
 	}
-	if n, err := call(callLoad, loadArgs{}); n != 1 || err != nil {
+	if n, err := call(callLoad, loadArgs{}); n != 2 || err != nil {
 		t.Errorf("the configuration: %d files, %v", n, err)
 	}
 }

@@ -212,6 +212,7 @@ func status(t *testing.T, pid int) map[string]string {
 // TestSeparation: mail goes all its ways, as its recipients, and the processes
 // are what the design says.
 func TestSeparation(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0)) // what the server is not to leave to its children
 	h := newHouse(t)
 	h.send(t, "alice@maildir.test", "one")
 	h.send(t, "team@maildir.test", "two")
@@ -256,6 +257,16 @@ func TestSeparation(t *testing.T) {
 		}
 		if strings.Contains(" "+st["Groups"]+" ", " 0 ") {
 			t.Errorf("%s is in root's group: %q", name, st["Groups"])
+		}
+	}
+	// The parent itself has given up nothing for them, nor what it makes to all.
+	parent := status(t, h.PID())
+	if parent["NoNewPrivs"] != "0" || strings.Trim(parent["CapBnd"], "0") == "" || parent["Uid"] != "0 0 0 0" {
+		t.Errorf("the parent has no_new_privs %s, bounding set %s, uids %s", parent["NoNewPrivs"], parent["CapBnd"], parent["Uid"])
+	}
+	for name, pid := range procs {
+		if st := status(t, pid); st["Umask"] != "0022" || st["SigIgn"] != "0000000000000000" && name != "weir: reaper" {
+			t.Errorf("%s has umask %s and ignores %s", name, st["Umask"], st["SigIgn"])
 		}
 	}
 	const kill = "0000000000000020" // CAP_KILL

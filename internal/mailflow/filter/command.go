@@ -142,13 +142,13 @@ func (w *worker) start() (*process, error) {
 
 // exec starts the program and watches it. A child dies with the thread that
 // started it, so one thread is kept for the child's life; it would be taken by
-// waiting anyway.
+// waiting anyway. It is not used again: what a launcher has done to it is
+// nobody else's.
 func (p *process) exec(argv []string, stdio [3]*os.File) error {
 	launcher := p.w.proc.launcher
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		run, err := launcher.Start(p.w.proc.conf, argv, stdio)
 		if err != nil {
 			started <- err

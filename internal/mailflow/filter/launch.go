@@ -17,7 +17,8 @@ type Launcher interface {
 	// Start runs argv for c, with stdio as its standard input, output and
 	// error, and returns when the program runs or could not be started. The
 	// process leads a session and a process group of its own, and may die when
-	// the calling thread ends: that is kept for as long as the process lives.
+	// the calling thread ends: that is locked for as long as the process lives,
+	// and not unlocked after it.
 	Start(c *config.Proc, argv []string, stdio [3]*os.File) (Process, error)
 
 	// Hidden gives what the processes of c do not get to see because of the
