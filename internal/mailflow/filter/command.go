@@ -143,7 +143,11 @@ func (w *worker) start() (*process, error) {
 // started it, so one thread is kept for the child's life; it would be taken by
 // waiting anyway.
 func (p *process) exec(argv []string, stdio [3]*os.File) error {
-	launcher := p.w.proc.launcher
+	launcher, release, err := p.w.h.launcherFor(p.w.proc)
+	if err != nil {
+		return err
+	}
+	defer release()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
