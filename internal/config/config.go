@@ -73,10 +73,23 @@ var system = environment{
 	readFile:  readFile,
 	openTable: func(name, path string) (*table.Table, error) { return table.OpenFile(name, path, nil) },
 	keyPair: func(cert, key string) error {
-		_, err := tls.LoadX509KeyPair(cert, key)
+		_, _, err := readKeyPair(cert, key)
 		return err
 	},
 	hostname: systemHostname,
+}
+
+// readKeyPair reads a certificate with its key, and fails if they do not belong
+// together.
+func readKeyPair(certPath, keyPath string) (cert, key []byte, err error) {
+	if cert, err = os.ReadFile(certPath); err != nil {
+		return nil, nil, err
+	}
+	if key, err = os.ReadFile(keyPath); err != nil {
+		return nil, nil, err
+	}
+	_, err = tls.X509KeyPair(cert, key)
+	return cert, key, err
 }
 
 // maxFileSize is the length of one configuration file, in bytes.

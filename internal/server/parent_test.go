@@ -44,9 +44,12 @@ match for any action "a"
 	}
 	p := &Parent{
 		log: slog.New(slog.DiscardHandler), id: privsep.Identity{UID: 54321, GID: 54321}, dir: cfg.Queue.Path, launcher: privsep.New(cfg, slog.New(slog.DiscardHandler)),
+		opt:  ParentOptions{Load: func() (*config.Config, *config.Snapshot, error) { return config.LoadSnapshot(conf, nil) }},
 		gens: map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
 	}
-	p.inForce = p.add(cfg, snap)
+	if p.inForce, err = p.add(cfg, snap); err != nil {
+		t.Fatal(err)
+	}
 	a, b, err := privsep.SocketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -128,9 +131,53 @@ func TestParentRefuses(t *testing.T) {
 	}
 }
 
+// TestParentGenerations: a configuration is there until the engine drops it,
+// the one in force whatever it says, and their number is bounded.
+func TestParentGenerations(t *testing.T) {
+	call, _ := asker(t)
+	there := func(n int) bool { // its listener 99 is what is missing
+		_, err := call(callBind, bindArgs{n, 99})
+		return err != nil && strings.Contains(err.Error(), "no listener")
+	}
+	for range 10 {
+		if _, err := call(callLoad, loadArgs{Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int{1, 3} {
+		if _, err := call(callDrop, useArgs{n}); err != nil {
+			t.Errorf("drop %d: %v", n, err)
+		}
+	}
+	for n, want := range map[int]bool{1: true, 2: true, 3: false, 11: true, 12: false} {
+		if there(n) != want {
+			t.Errorf("configuration %d: %v, want %v", n, !want, want)
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := call(callStart, startArgs{3, "sh"}, null, null, null); err == nil {
+		t.Error("a filter of a configuration that was dropped is started")
+	}
+	if _, err := call(callSigner, useArgs{2}); err == nil || !strings.Contains(err.Error(), "no keys") {
+		t.Errorf("a signer without keys: %v", err)
+	}
+	for n := 10; n < maxGenerations; n++ {
+		if _, err := call(callLoad, loadArgs{Fresh: true}); err != nil {
+			t.Fatalf("configuration %d: %v", n, err)
+		}
+	}
+	if _, err := call(callLoad, loadArgs{Fresh: true}); err == nil || !strings.Contains(err.Error(), "no more are kept") {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
 // FuzzParent asks a parent for anything that starts nothing.
 func FuzzParent(f *testing.F) {
-	for _, name := range []string{callOpen, callUser, callForward, callLock, callRelease, callSignal, callUse, callBind, callShow, callCaller} {
+	for _, name := range []string{callOpen, callUser, callForward, callLock, callRelease, callSignal, callUse, callDrop, callSigner, callBind, callShow, callCaller} {
 		f.Add(name, []byte(`{"Name":"daemon","Path":"/etc/passwd","ID":1,"PID":1,"Generation":1}`))
 		f.Add(name, []byte(`{}`))
 	}

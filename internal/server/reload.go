@@ -56,6 +56,9 @@ func (s *Server) reload(ctx context.Context) (done admin.Reloaded, err error) {
 		return done, err
 	}
 	if err = fixed(old.cfg, cfg); err != nil {
+		if s.opt.parent != nil {
+			s.opt.parent.drop(cfg)
+		}
 		return done, err
 	}
 	g, err := s.successor(ctx, cfg, old)
