@@ -47,6 +47,19 @@ func Load(path string, macros map[string]string) (*Config, error) {
 	return load(env, path, text, macros)
 }
 
+// QueuePath gives the directory of the queue that the file path names, or the
+// default, whatever else is wrong with the file: where a running server is can
+// be asked while somebody edits its configuration. It is "" if the file cannot
+// be read.
+func QueuePath(path string, macros map[string]string) string {
+	env := system
+	text, err := env.readFile(path)
+	if err != nil {
+		return ""
+	}
+	return parse(env, path, text, macros).cfg.Queue.Path
+}
+
 // LoadBytes is Load for a text in memory; name stands for the file in
 // positions, and relative paths of include begin at its directory.
 func LoadBytes(name string, text []byte, macros map[string]string) (*Config, error) {
