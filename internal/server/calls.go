@@ -78,4 +78,5 @@ type engineArgs struct {
 	Debug   bool
 	Version string
 	Grace   int64 // nanoseconds
+	Strict  bool
 }

@@ -62,7 +62,7 @@ func runEngine() error {
 		return err
 	}
 	s, err := New(cfg, Options{
-		Log: NewLog(args.Debug), Version: args.Version, Grace: time.Duration(args.Grace),
+		Log: NewLog(args.Debug), Version: args.Version, Grace: time.Duration(args.Grace), Strict: args.Strict,
 		Load: func() (*config.Config, error) { return e.load(true) }, parent: e,
 	})
 	if err != nil {
@@ -141,11 +141,7 @@ func (e *engine) load(fresh bool) (cfg *config.Config, err error) {
 	var l loaded
 	files, err := e.call(callLoad, loadArgs{fresh}, &l)
 	if err != nil {
-		var told privsep.RemoteError
-		if errors.As(err, &told) {
-			return nil, told // the configuration's faults, in its own words
-		}
-		return nil, err
+		return nil, inItsWords(err)
 	}
 	defer func() {
 		for _, f := range files {
@@ -178,6 +174,16 @@ func (e *engine) load(fresh bool) (cfg *config.Config, err error) {
 	e.gens[cfg] = g
 	e.mu.Unlock()
 	return cfg, nil
+}
+
+// inItsWords gives what the parent says of the configuration's faults as it says
+// it.
+func inItsWords(err error) error {
+	var told privsep.RemoteError
+	if errors.As(err, &told) {
+		return told
+	}
+	return err
 }
 
 // of gives what belongs to cfg, which load has given.
@@ -229,7 +235,7 @@ func (e *engine) bind(cfg *config.Config, l *config.Listener, have []*listener.S
 	var b bound
 	files, err := e.call(callBind, bindArgs{e.of(cfg).n, slices.Index(cfg.Listeners, l)}, &b)
 	if err != nil {
-		return nil, err
+		return nil, inItsWords(err)
 	}
 	defer func() {
 		for _, f := range files {

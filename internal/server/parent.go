@@ -33,6 +33,7 @@ type ParentOptions struct {
 	Debug   bool // the engine logs every event
 	Version string
 	Grace   time.Duration // 0: DefaultGrace
+	Strict  bool          // as in Options; an engine that follows a crash is not held to it
 
 	// Load reads the configuration again.
 	Load func() (*config.Config, *config.Snapshot, error)
@@ -253,7 +254,7 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 		return "", err
 	}
 	defer ch.Close()
-	args, err := json.Marshal(engineArgs{Debug: p.opt.Debug, Version: p.opt.Version, Grace: int64(p.opt.Grace)})
+	args, err := json.Marshal(engineArgs{Debug: p.opt.Debug, Version: p.opt.Version, Grace: int64(p.opt.Grace), Strict: p.opt.Strict && !p.served.Load()})
 	if err != nil {
 		child.Close()
 		return "", err

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +88,33 @@ func (p *Programs) Argv(c *config.Proc) ([]string, error) {
 		return nil, err
 	}
 	return []string{"/bin/sh", "-c", "exec " + command}, nil
+}
+
+// Check tells why the program of a filter would not be found. What only a shell
+// could tell of a command it does not try.
+func (p *Programs) Check(c *config.Proc) error {
+	argv, err := p.Argv(c)
+	if err != nil || c.Chroot != "" {
+		return err
+	}
+	path, mode := c.Python+c.Perl, fs.FileMode(0)
+	if path == "" {
+		path, _, _ = strings.Cut(strings.TrimPrefix(argv[len(argv)-1], "exec "), " ")
+		mode = 0o111
+	}
+	if mode != 0 && strings.ContainsFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._+-@:,", r)
+	}) {
+		return nil
+	}
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case fi.IsDir() || mode != 0 && fi.Mode()&mode == 0:
+		return fmt.Errorf("%s is not executable", path)
+	}
+	return nil
 }
 
 func (h *Host) programs() *Programs {

@@ -47,7 +47,11 @@ func (p *proc) restart(ctx context.Context) error {
 		}
 		select {
 		case err := <-done:
-			if err != nil {
+			switch {
+			case err == nil:
+			case w.current(noWait) != nil:
+				return fmt.Errorf("filter %s: the new process is not ready: %w; the one before it goes on", p.name, err)
+			default:
 				return fmt.Errorf("filter %s: the new process is not ready: %w", p.name, err)
 			}
 		case <-ctx.Done():
