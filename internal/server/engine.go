@@ -106,7 +106,8 @@ const callTimeout = time.Minute
 func (e *engine) call(name string, args, reply any, files ...*os.File) ([]*os.File, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	return e.ch.Call(ctx, name, args, reply, files...)
+	got, err := e.ch.Call(ctx, name, args, reply, files...)
+	return got, inItsWords(err)
 }
 
 // callFile is a call that is answered with one descriptor.
@@ -141,7 +142,7 @@ func (e *engine) load(fresh bool) (cfg *config.Config, err error) {
 	var l loaded
 	files, err := e.call(callLoad, loadArgs{fresh}, &l)
 	if err != nil {
-		return nil, inItsWords(err)
+		return nil, err
 	}
 	defer func() {
 		for _, f := range files {
@@ -176,8 +177,8 @@ func (e *engine) load(fresh bool) (cfg *config.Config, err error) {
 	return cfg, nil
 }
 
-// inItsWords gives what the parent says of the configuration's faults as it says
-// it.
+// inItsWords gives what the parent says without the name of the call, which
+// means nothing to those who read it.
 func inItsWords(err error) error {
 	var told privsep.RemoteError
 	if errors.As(err, &told) {
@@ -235,7 +236,7 @@ func (e *engine) bind(cfg *config.Config, l *config.Listener, have []*listener.S
 	var b bound
 	files, err := e.call(callBind, bindArgs{e.of(cfg).n, slices.Index(cfg.Listeners, l)}, &b)
 	if err != nil {
-		return nil, inItsWords(err)
+		return nil, err
 	}
 	defer func() {
 		for _, f := range files {

@@ -32,7 +32,7 @@ func (l engineLauncher) Hidden(c *config.Proc) []string { return l.own.Hidden(c)
 func (l engineLauncher) Start(c *config.Proc, _ []string, stdio [3]*os.File) (filter.Process, error) {
 	var st started
 	if _, err := l.e.call(callStart, startArgs{l.generation, c.Name}, &st, stdio[:]...); err != nil {
-		return nil, inItsWords(err)
+		return nil, err
 	}
 	return engineProcess{l.e, st}, nil
 }

@@ -49,6 +49,18 @@ func follow(t *testing.T, h *Host, cfg *config.Config) *Set {
 // pidOf gives the process of a filter of s.
 func (s *Set) pidOf(name string) int { return s.procs[name].workers[0].latest.Load().pid }
 
+// await waits for a file that a filter makes.
+func await(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func over(t *testing.T, pid int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH); time.Sleep(time.Millisecond) {
@@ -170,17 +182,42 @@ func TestRestartFollows(t *testing.T) {
 	h, _ := hostOf(t, Options{AnswerTimeout: time.Hour}, confOf(procOf("a", once)))
 	done := make(chan error, 1)
 	go func() { done <- h.Restart(t.Context(), "a") }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(dir + "/2"); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal("no second process")
-		}
-	}
+	await(t, dir+"/2")
 	follow(t, h, confOf(procOf("a", command("proceed"))))
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestRestartLosesBoth: when the old process ends while the new one is not ready
+// questions wait as they do for any start, not for as long as that may take.
+func TestRestartLosesBoth(t *testing.T) {
+	dir := t.TempDir()
+	once := script(t, dir, "once", "#!/bin/sh\n[ -e "+dir+"/1 ] && { >"+dir+"/2; exec sleep 1000; }\n>"+dir+"/1\nexec "+command("proceed")+"\n")
+	h, _ := hostOf(t, Options{AnswerTimeout: time.Hour}, confOf(procOf("a", once)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.Restart(ctx, "a") }()
+	await(t, dir+"/2")
+	old := h.Set().procs["a"].workers[0].latest.Load()
+	if err := syscall.Kill(old.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-old.over
+	s := open(h)
+	defer s.Close()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		s.Ask(t.Context(), filterwire.MailFrom, "a@example.net")
+	}()
+	select {
+	case <-asked:
+	case <-time.After(30 * time.Second):
+		t.Error("a question waits for a process that does not come")
+	}
+	cancel()
+	<-done
 }
 
 // TestSetEnds: the processes of a Set end with the last session that has it,

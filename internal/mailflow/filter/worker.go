@@ -190,7 +190,15 @@ func (w *worker) replace(p *process) (*process, error) {
 		return nil, err
 	}
 	w.tell("started", fmt.Sprintf("pid %d", next.pid))
-	if err := next.awaitReady(); err != nil {
+	ready := make(chan error, 1)
+	go func() { ready <- next.awaitReady() }()
+	select {
+	case err = <-ready:
+	case <-p.over: // questions wait for next, but not longer than for any other start
+		w.set(stateStarting, next.pid, firstPause)
+		err = <-ready
+	}
+	if err != nil {
 		w.old.Go(func() { w.end(next) })
 		return nil, err
 	}
