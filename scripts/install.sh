@@ -24,7 +24,7 @@ for section in 5 7 8; do
 		[ ! -f "$page" ] || install -m 644 "$page" "$root/share/man/man$section/"
 	done
 done
-for example in etc/*.conf; do [ ! -f "$example" ] || install -m 644 "$example" "$root/share/doc/weir/examples/"; done
+for example in etc/*.conf etc/*.service; do [ ! -f "$example" ] || install -m 644 "$example" "$root/share/doc/weir/examples/"; done
 
 # The default configuration is never overwritten.
 etc=${DESTDIR:-}/etc/weir

@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirmail/weir/internal/config"
-	"github.com/weirmail/weir/internal/privsep"
+	"github.com/weirmail/weir/internal/server"
 )
 
 func checkCommand(o *options) *cobra.Command {
@@ -18,9 +17,10 @@ func checkCommand(o *options) *cobra.Command {
 certificates. Every error is shown as FILE:LINE:COLUMN with what was found and
 what was expected; the exit status is then 78.
 
-Of a good configuration it is also tried whether the kernel and the rights of
-whoever runs this allow all that isolates filters; what they do not allow is
-told, and is no error.`,
+Of a good configuration it is also tried whether this machine has the addresses
+and the programs of filters that it names, and whether the kernel and the rights
+of whoever runs this allow all that isolates filters; what is not there or not
+allowed is told, and is no error.`,
 		Example: `  weir check
   weir check -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
 		Args: usageArgs(cobra.NoArgs),
@@ -29,11 +29,15 @@ told, and is no error.`,
 			if err != nil {
 				return exitWith(exitConfig, err)
 			}
+			lines, err := server.Check(c.Context(), cfg)
+			if err != nil {
+				return exitWith(exitConfig, err)
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is good: %s, %s, %s, %s\n", o.config,
 				plural(len(cfg.Listeners), "listener"), plural(len(cfg.Filters), "filter"),
 				plural(len(cfg.Actions), "action"), plural(len(cfg.Matches), "rule"))
-			for _, line := range privsep.New(cfg, slog.New(slog.DiscardHandler)).Check() {
-				fmt.Fprintf(c.ErrOrStderr(), "%s (for the user who checks)\n", line)
+			for _, line := range lines {
+				fmt.Fprintln(c.ErrOrStderr(), line)
 			}
 			return nil
 		},

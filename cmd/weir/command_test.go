@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -311,6 +312,34 @@ func TestListings(t *testing.T) {
 	}
 	if out, err := run(t, "", "version", "-q", "/nonexistent"); err != nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("weir version without a server: %q, %v", out, err)
+	}
+}
+
+// TestBrokenConfiguration: a server is found by what its configuration says of
+// the queue, whatever else is wrong with that; it is what tells of the faults.
+func TestBrokenConfiguration(t *testing.T) {
+	dir := adminServer(t)
+	ln, err := net.Listen("unix", filepath.Join(dir, server.SMTPSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conf := filepath.Join(t.TempDir(), "weir.conf")
+	for _, text := range []string{"nonsense\nqueue path %q\n", "queue path %q\nqueue path no\nmatch {\n", "d = %q\ntable t file:/nonexistent\nqueue path $d\n"} {
+		if err := os.WriteFile(conf, fmt.Appendf(nil, text, dir), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"filter pause rec", "reload", "queue count"} {
+			if out, err := run(t, "", append(strings.Fields(command), "-c", conf)...); err != nil {
+				t.Errorf("%q: weir %s: %q, %v", text, command, out, err)
+			}
+		}
+	}
+	if err := os.WriteFile(conf, []byte("nonsense\nqueue path /nonexistent\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, "", "filter", "list", "-c", conf); code(err) != exitConfig || !strings.Contains(err.Error(), conf+":1:1: ") {
+		t.Errorf("no server: %d, %v", code(err), err)
 	}
 }
 

@@ -65,7 +65,7 @@ func printFilter(w io.Writer, f admin.Filter) {
 	}
 	fmt.Fprintln(w)
 	for _, row := range [][2]string{
-		{"", f.Detail},
+		{procText(f.Proc), f.Detail},
 		{"asked at ", strings.Join(f.Phases, " ")},
 		{"told of ", strings.Join(f.Reports, " ")},
 		{"", loadText(f.Load)},
@@ -75,6 +75,15 @@ func printFilter(w io.Writer, f admin.Filter) {
 			fmt.Fprintf(w, "    %s%s\n", row[0], printable(row[1]))
 		}
 	}
+}
+
+// procText leads over to the command of a process that has another name than its
+// filter.
+func procText(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "proc " + name + ": "
 }
 
 func filterOrderCommand(o *options) *cobra.Command {

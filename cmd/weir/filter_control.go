@@ -35,8 +35,8 @@ var filterPause = filterControl{
 	short:  "Stop asking a filter: its failure policy applies",
 	long: `Stop asking a filter. Mail that it would have been asked about gets what its
 on-failure says: with accept the filter is passed over, with hold mail waits in
-the queue. Its processes go on. The pause ends with weir filter resume, or
-with the server.`,
+the queue. Its processes go on. The pause ends with weir filter resume, with a
+reload that changes the filter, or with the server, also if that crashes.`,
 	example: `  weir filter pause rspamd`,
 	done:    "paused",
 }
@@ -74,7 +74,7 @@ func loadText(l *admin.Load) string {
 	if l == nil || l.Questions == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("asked %d times", l.Questions)
+	text := "asked " + plural(int(l.Questions), "time")
 	if len(l.Decisions) > 0 {
 		var all []string
 		for _, d := range slices.Sorted(maps.Keys(l.Decisions)) {

@@ -33,10 +33,15 @@ func (o *options) locate() (place, error) {
 	cfg, err := config.Load(o.config, o.macros.clone())
 	if err != nil {
 		// Everybody may send mail, but not everybody may read the keys and
-		// tables that the default configuration names. Its server is most
-		// likely where servers are by default.
-		if _, e := os.Stat(filepath.Join(config.DefaultQueuePath, server.SMTPSocket)); e == nil && o.config == config.DefaultPath {
-			return place{dir: config.DefaultQueuePath, host: hostname()}, nil
+		// tables that the configuration names; and somebody may just be
+		// editing it. What it says of the queue will do if a server is there,
+		// and where it says nothing the default.
+		dir := config.QueuePath(o.config, o.macros.clone())
+		if dir == "" && o.config == config.DefaultPath {
+			dir = config.DefaultQueuePath
+		}
+		if _, e := os.Stat(filepath.Join(dir, server.SMTPSocket)); e == nil && dir != "" {
+			return place{dir: dir, host: hostname()}, nil
 		}
 		return place{}, exitWith(exitConfig, fmt.Errorf("where is the server? %w\n(-q DIR names its queue directly)", err))
 	}

@@ -20,8 +20,9 @@ this command shows the error as FILE:LINE:COLUMN.
 Sessions that have begun end with the filters, rules and limits that they began
 with; new ones get the new. Filters that are defined as before keep their
 processes, new ones are ready before anybody gets them, and old ones end with
-their last session. Listeners that stay refuse nobody. Certificates are loaded
-again. The queue path cannot change. weir.conf(5) has the details.`,
+their last session. A filter that does not become ready is named; what its
+on-failure says applies until it does. Listeners that stay refuse nobody.
+Certificates are loaded again. The queue path cannot change. weir.conf(5) has the details.`,
 		Example: `  weir check && weir reload
   kill -HUP PID                         the same; errors are in the log`,
 		Args: usageArgs(cobra.NoArgs),
@@ -38,6 +39,9 @@ again. The queue path cannot change. weir.conf(5) has the details.`,
 			fmt.Fprintf(c.OutOrStdout(), "%s is in force\nfilters: %d kept, %d started, %d ending\nlisteners: %d kept, %d opened, %d closed\n",
 				done.Config, done.FiltersKept, done.FiltersStarted, done.FiltersEnding,
 				done.ListenersKept, done.ListenersOpened, done.ListenersClosed)
+			for _, why := range done.FiltersFailing {
+				fmt.Fprintf(c.ErrOrStderr(), "not ready, so its on-failure applies: %s\n", printable(why))
+			}
 			return nil
 		},
 	}

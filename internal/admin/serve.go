@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// farewell is how long a server that stops takes to say what became of a call.
+const farewell = time.Second
+
 // maxSocketPath is what fits into sockaddr_un with its final NUL.
 const maxSocketPath = 107
 
@@ -129,13 +132,19 @@ func serveConn(ctx context.Context, c net.Conn, h Handler) {
 	defer c.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		c.SetReadDeadline(time.Unix(1, 0))
+		c.SetWriteDeadline(time.Now().Add(farewell))
+	})
 	defer stop()
 
 	in := bufio.NewScanner(c)
 	in.Buffer(make([]byte, 0, 4096), MaxLine)
 	send := func(a answer) error {
 		err := writeLine(ctx, c, a)
+		if a.Item != nil && err == nil {
+			err = ctx.Err() // there may be many more
+		}
 		if err != nil {
 			cancel()
 		}
@@ -196,8 +205,8 @@ func writeLine(ctx context.Context, c net.Conn, v any) error {
 		b, _ = json.Marshal(answer{Error: fmt.Sprintf("answer with a part of %d bytes; at most %d can be sent", len(b), MaxLine)})
 	}
 	c.SetWriteDeadline(time.Now().Add(IdleTimeout))
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		c.SetWriteDeadline(time.Now().Add(farewell))
 	}
 	_, err = c.Write(append(b, '\n'))
 	return err

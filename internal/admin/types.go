@@ -47,12 +47,15 @@ type Reloaded struct {
 	ListenersKept   int    `json:"listenersKept"` // sockets, of which a "listen on" may have several
 	ListenersOpened int    `json:"listenersOpened"`
 	ListenersClosed int    `json:"listenersClosed"`
+
+	FiltersFailing []string `json:"filtersFailing,omitempty"` // why each that is not ready is not; its policy applies
 }
 
 // Filter is one filter of the configuration and how it fares.
 type Filter struct {
 	Name     string   `json:"name"`
 	Kind     string   `json:"kind"`              // proc, builtin, chain
+	Proc     string   `json:"proc,omitempty"`    // proc: the process's name, if it is another
 	Detail   string   `json:"detail"`            // command, rule or members, as configured
 	State    string   `json:"state,omitempty"`   // proc: starting, ready, restarting, ending, stopped, paused
 	PIDs     []int    `json:"pids,omitempty"`    // proc: one for each worker that runs

@@ -47,6 +47,19 @@ func Load(path string, macros map[string]string) (*Config, error) {
 	return load(env, path, text, macros)
 }
 
+// QueuePath gives the directory of the queue that the file path names, or the
+// default, whatever else is wrong with the file: where a running server is can
+// be asked while somebody edits its configuration. It is "" if the file cannot
+// be read.
+func QueuePath(path string, macros map[string]string) string {
+	env := system
+	text, err := env.readFile(path)
+	if err != nil {
+		return ""
+	}
+	return parse(env, path, text, macros).cfg.Queue.Path
+}
+
 // LoadBytes is Load for a text in memory; name stands for the file in
 // positions, and relative paths of include begin at its directory.
 func LoadBytes(name string, text []byte, macros map[string]string) (*Config, error) {
@@ -73,10 +86,23 @@ var system = environment{
 	readFile:  readFile,
 	openTable: func(name, path string) (*table.Table, error) { return table.OpenFile(name, path, nil) },
 	keyPair: func(cert, key string) error {
-		_, err := tls.LoadX509KeyPair(cert, key)
+		_, _, err := readKeyPair(cert, key)
 		return err
 	},
 	hostname: systemHostname,
+}
+
+// readKeyPair reads a certificate with its key, and fails if they do not belong
+// together.
+func readKeyPair(certPath, keyPath string) (cert, key []byte, err error) {
+	if cert, err = os.ReadFile(certPath); err != nil {
+		return nil, nil, err
+	}
+	if key, err = os.ReadFile(keyPath); err != nil {
+		return nil, nil, err
+	}
+	_, err = tls.X509KeyPair(cert, key)
+	return cert, key, err
 }
 
 // maxFileSize is the length of one configuration file, in bytes.

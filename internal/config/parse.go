@@ -87,6 +87,16 @@ func wordSet(words string) map[string]bool {
 
 // load reads text with all that it includes and checks the whole.
 func load(env environment, path string, text []byte, macros map[string]string) (*Config, error) {
+	p := parse(env, path, text, macros)
+	if len(p.errs) > 0 {
+		return nil, p.errs
+	}
+	return p.cfg, nil
+}
+
+// parse gives the parser that has read and checked text, with what it found
+// wrong.
+func parse(env environment, path string, text []byte, macros map[string]string) *parser {
 	p := &parser{
 		env:     env,
 		cfg:     defaults(path),
@@ -111,10 +121,7 @@ func load(env environment, path string, text []byte, macros map[string]string) (
 	if !p.full {
 		p.finish()
 	}
-	if len(p.errs) > 0 {
-		return nil, p.errs
-	}
-	return p.cfg, nil
+	return p
 }
 
 // directive reads one directive or macro definition.

@@ -72,7 +72,11 @@ func (p *parser) pki() {
 }
 
 var queueOptions = map[string]func(*parser){
-	"path": func(p *parser) { p.cfg.Queue.Path = p.path() }, // ours
+	"path": func(p *parser) { // ours
+		if dir := p.path(); !p.failed {
+			p.cfg.Queue.Path = dir
+		}
+	},
 	"ttl":  func(p *parser) { p.cfg.Queue.TTL = p.duration() },
 	"user": func(p *parser) { p.cfg.Queue.User = p.str("a user name").text }, // ours
 }

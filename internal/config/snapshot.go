@@ -15,12 +15,13 @@ type Snapshot struct {
 	Macros   map[string]string
 	Files    map[string][]byte // the file itself and those that it includes
 	Hostname string
-	Certs    map[string][]byte // of pki, by their paths; never the keys
+	Certs    map[string][]byte // of pki, by their paths
+	Keys     map[string][]byte `json:"-"` // likewise; they are never sent
 }
 
 // LoadSnapshot is Load, and gives besides what was read.
 func LoadSnapshot(path string, macros map[string]string) (*Config, *Snapshot, error) {
-	s := &Snapshot{Path: path, Macros: macros, Files: make(map[string][]byte), Certs: make(map[string][]byte)}
+	s := &Snapshot{Path: path, Macros: macros, Files: make(map[string][]byte), Certs: make(map[string][]byte), Keys: make(map[string][]byte)}
 	env := system
 	env.readFile = func(path string) ([]byte, error) {
 		text, err := readFile(path)
@@ -34,6 +35,10 @@ func LoadSnapshot(path string, macros map[string]string) (*Config, *Snapshot, er
 		s.Hostname = name
 		return name, err
 	}
+	env.keyPair = func(cert, key string) (err error) {
+		s.Certs[cert], s.Keys[key], err = readKeyPair(cert, key)
+		return err
+	}
 	text, err := env.readFile(path)
 	if err != nil {
 		return nil, nil, err
@@ -41,11 +46,6 @@ func LoadSnapshot(path string, macros map[string]string) (*Config, *Snapshot, er
 	cfg, err := load(env, path, text, macros)
 	if err != nil {
 		return nil, nil, err
-	}
-	for _, k := range cfg.PKI {
-		if s.Certs[k.Cert], err = readFile(k.Cert); err != nil {
-			return nil, nil, err
-		}
 	}
 	return cfg, s, nil
 }

@@ -14,10 +14,12 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// signerRole is the process that has the keys of TLS. It is started with the
-// files open, so that it can be anybody, and keeps nothing but what it signs
+// signerRole is the process that has the keys of TLS. It is handed them, so
+// that it can be anybody, and keeps nothing but what it signs
 // with. That a key signs what the engine asks for is what it is for; that it
 // leaves the process is what this prevents.
 const signerRole = "weir: signer"
@@ -30,13 +32,13 @@ const (
 	callSign = "sign"
 )
 
-// KeyFile is a certificate with its key, by their paths.
-type KeyFile struct{ Cert, Key string }
+// KeyPair is a certificate with its key, as their files have them.
+type KeyPair struct{ Cert, Key []byte }
 
 // StartSigner starts a process that has the keys of pairs. The engine's end of
 // its channel, on which Certificate's keys call, is for the caller to hand on;
 // the process ends when all of those are closed.
-func StartSigner(id Identity, pairs []KeyFile) (r *Running, end *os.File, err error) {
+func StartSigner(id Identity, pairs []KeyPair) (r *Running, end *os.File, err error) {
 	var files []*os.File
 	defer func() { closeAll(files) }()
 	end, child, err := SocketPair()
@@ -45,8 +47,8 @@ func StartSigner(id Identity, pairs []KeyFile) (r *Running, end *os.File, err er
 	}
 	files = append(files, child)
 	for _, p := range pairs {
-		for _, path := range []string{p.Cert, p.Key} {
-			f, err := os.Open(path)
+		for _, text := range [][]byte{p.Cert, p.Key} {
+			f, err := MemoryFile("pem", text)
 			if err != nil {
 				end.Close()
 				return nil, nil, err
@@ -159,9 +161,14 @@ func (a *signArgs) check(keys int) (crypto.SignerOpts, error) {
 	return h, nil
 }
 
+// Caller asks a signer: its Channel, or what knows how to start another.
+type Caller interface {
+	Call(ctx context.Context, name string, args, reply any, files ...*os.File) ([]*os.File, error)
+}
+
 // Certificate gives a certificate whose key is the one at place key of the
 // signer behind ch.
-func Certificate(ch *Channel, key int, certPEM []byte) (tls.Certificate, error) {
+func Certificate(ch Caller, key int, certPEM []byte) (tls.Certificate, error) {
 	chain, err := decodeChain(certPEM)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -175,7 +182,7 @@ func Certificate(ch *Channel, key int, certPEM []byte) (tls.Certificate, error) 
 
 // remoteKey is a crypto.Signer whose key is in another process.
 type remoteKey struct {
-	ch     *Channel
+	ch     Caller
 	key    int
 	public crypto.PublicKey
 }
@@ -211,4 +218,22 @@ func decodeChain(text []byte) (chain [][]byte, err error) {
 		return nil, errors.New("no certificate in it")
 	}
 	return chain, nil
+}
+
+// MemoryFile gives text as an open file that is nowhere but in memory, to be
+// read from its beginning.
+func MemoryFile(name string, text []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err = f.Write(text); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

@@ -14,14 +14,13 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// keyPair writes a certificate with its key.
-func keyPair(t *testing.T, dir string, key crypto.Signer) KeyFile {
+// keyPair makes a certificate with its key.
+func keyPair(t *testing.T, key crypto.Signer) KeyPair {
 	t.Helper()
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx.example.org"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
@@ -32,13 +31,10 @@ func keyPair(t *testing.T, dir string, key crypto.Signer) KeyFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := KeyFile{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
-	for path, b := range map[string]*pem.Block{k.Cert: {Type: "CERTIFICATE", Bytes: der}, k.Key: {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	return KeyPair{
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	}
-	return k
 }
 
 // TestSigner: handshakes with every kind of key, of which this process has
@@ -50,9 +46,9 @@ func TestSigner(t *testing.T) {
 	if err1 != nil || err2 != nil || err3 != nil {
 		t.Fatal(err1, err2, err3)
 	}
-	var pairs []KeyFile
+	var pairs []KeyPair
 	for _, k := range []crypto.Signer{rsaKey, ecKey, edKey} {
-		pairs = append(pairs, keyPair(t, t.TempDir(), k))
+		pairs = append(pairs, keyPair(t, k))
 	}
 	id := Identity{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
 	if os.Getuid() == 0 {
@@ -74,11 +70,7 @@ func TestSigner(t *testing.T) {
 		t.Errorf("the signer has rights: %v", st)
 	}
 	for i, p := range pairs {
-		text, err := os.ReadFile(p.Cert)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert, err := Certificate(ch, i, text)
+		cert, err := Certificate(ch, i, p.Cert)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,16 +128,13 @@ func handshake(cert tls.Certificate, version uint16) error {
 
 // TestSignerWithout: what is no key is told by the process's end.
 func TestSignerWithout(t *testing.T) {
-	if _, _, err := StartSigner(Identity{}, []KeyFile{{"/nonexistent", "/nonexistent"}}); err == nil {
-		t.Error("no error for files that are not there")
-	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := keyPair(t, t.TempDir(), key)
+	p := keyPair(t, key)
 	p.Key = p.Cert
-	r, end, err := StartSigner(Identity{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}, []KeyFile{p})
+	r, end, err := StartSigner(Identity{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}, []KeyPair{p})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 const (
 	callLoad    = "load"    // loadArgs; loaded with the snapshot and, if there are keys, the signer's channel
 	callUse     = "use"     // useArgs: that configuration is in force
+	callDrop    = "drop"    // useArgs: nobody needs that configuration any more
+	callSigner  = "signer"  // useArgs: another signer of that configuration; its channel
 	callReady   = "ready"   // the engine serves
 	callBind    = "bind"    // bindArgs; bound with the sockets
 	callControl = "control" // nothing; the control socket
@@ -76,4 +78,5 @@ type engineArgs struct {
 	Debug   bool
 	Version string
 	Grace   int64 // nanoseconds
+	Strict  bool
 }

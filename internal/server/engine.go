@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/mailflow/delivery"
@@ -66,7 +63,7 @@ func runEngine() error {
 		return err
 	}
 	s, err := New(cfg, Options{
-		Log: NewLog(args.Debug), Version: args.Version, Grace: time.Duration(args.Grace),
+		Log: NewLog(args.Debug), Version: args.Version, Grace: time.Duration(args.Grace), Strict: args.Strict,
 		Load: func() (*config.Config, error) { return e.load(true) }, parent: e,
 	})
 	if err != nil {
@@ -100,7 +97,7 @@ type engine struct {
 type engineGeneration struct {
 	n      int
 	snap   *config.Snapshot
-	signer *privsep.Channel // nil without keys
+	signer *signer // nil without keys
 }
 
 // callTimeout bounds what a parent does at once; it starts processes at most.
@@ -110,7 +107,8 @@ const callTimeout = time.Minute
 func (e *engine) call(name string, args, reply any, files ...*os.File) ([]*os.File, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	return e.ch.Call(ctx, name, args, reply, files...)
+	got, err := e.ch.Call(ctx, name, args, reply, files...)
+	return got, inItsWords(err)
 }
 
 // callFile is a call that is answered with one descriptor.
@@ -137,30 +135,14 @@ func snapshotFile(s *config.Snapshot) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.MemfdCreate("weir.conf", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "weir.conf")
-	if _, err = io.Copy(f, bytes.NewReader(text)); err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return privsep.MemoryFile("weir.conf", text)
 }
 
 // load gets a configuration, with a signer for its keys.
-func (e *engine) load(fresh bool) (*config.Config, error) {
+func (e *engine) load(fresh bool) (cfg *config.Config, err error) {
 	var l loaded
 	files, err := e.call(callLoad, loadArgs{fresh}, &l)
 	if err != nil {
-		var told privsep.RemoteError
-		if errors.As(err, &told) {
-			return nil, told // the configuration's faults, in its own words
-		}
 		return nil, err
 	}
 	defer func() {
@@ -169,25 +151,41 @@ func (e *engine) load(fresh bool) (*config.Config, error) {
 		}
 	}()
 	g := &engineGeneration{n: l.Generation}
+	defer func() {
+		if err != nil {
+			e.forget(g)
+		}
+	}()
 	if len(files) != 1 && !l.Signer || len(files) != 2 && l.Signer {
 		return nil, fmt.Errorf("%s: %d descriptors", callLoad, len(files))
 	}
 	if err := json.NewDecoder(io.LimitReader(files[0], maxSnapshot)).Decode(&g.snap); err != nil {
 		return nil, err
 	}
-	cfg, err := g.snap.Load(e.open)
-	if err != nil {
+	if cfg, err = g.snap.Load(e.open); err != nil {
 		return nil, err
 	}
 	if l.Signer {
-		if g.signer, err = privsep.NewChannel(files[1], nil); err != nil {
+		ch, err := privsep.NewChannel(files[1], nil)
+		if err != nil {
 			return nil, err
 		}
+		g.signer = &signer{e: e, generation: g.n, ch: ch}
 	}
 	e.mu.Lock()
 	e.gens[cfg] = g
 	e.mu.Unlock()
 	return cfg, nil
+}
+
+// inItsWords gives what the parent says without the name of the call, which
+// means nothing to those who read it.
+func inItsWords(err error) error {
+	var told privsep.RemoteError
+	if errors.As(err, &told) {
+		return told
+	}
+	return err
 }
 
 // of gives what belongs to cfg, which load has given.
@@ -209,9 +207,17 @@ func (e *engine) drop(cfg *config.Config) {
 	g := e.gens[cfg]
 	delete(e.gens, cfg)
 	e.mu.Unlock()
-	if g != nil && g.signer != nil {
-		g.signer.Close()
+	if g != nil {
+		e.forget(g)
 	}
+}
+
+// forget frees what we and the parent have for a configuration.
+func (e *engine) forget(g *engineGeneration) {
+	if g.signer != nil {
+		g.signer.close()
+	}
+	e.call(callDrop, useArgs{g.n}, nil) // a parent that is gone has nothing of it
 }
 
 // ready tells the parent that the engine serves.

@@ -12,12 +12,9 @@ import (
 // filterShow tells what applies to each process of a filter, read back from
 // the system.
 func (s *Server) filterShow(_ context.Context, args admin.Name, yield func(admin.FilterProcess) error) error {
-	proc := args.Name
-	if f := s.config().Filters[args.Name]; f != nil {
-		if f.Proc == nil {
-			return fmt.Errorf("filter %q is no process: the server evaluates it itself", args.Name)
-		}
-		proc = f.Proc.Name
+	proc, err := s.process(args.Name)
+	if err != nil {
+		return err
 	}
 	for _, st := range s.filters.List() {
 		if st.Name != proc {

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/weirmail/weir/internal/admin"
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/mailflow/filter"
 	"github.com/weirmail/weir/internal/mailflow/queue"
 )
@@ -37,6 +39,27 @@ func processes(st filter.State) admin.Filter {
 	}
 	f.Load = load
 	return f
+}
+
+// demandFilters fails if a filter is not ready without which mail is refused.
+func (s *Server) demandFilters() error {
+	var errs []error
+	for _, st := range s.filters.List() {
+		if why, failing := st.Failing(); failing && (st.OnFailure == config.Tempfail || st.OnFailure == config.Reject) {
+			errs = append(errs, fmt.Errorf("%s; with on-failure %s and --strict the server does not start without it", why, st.OnFailure))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// failing tells of the filters that are not there to be asked, in words.
+func (s *Server) failing() (all []string) {
+	for _, st := range s.filters.List() {
+		if why, failing := st.Failing(); failing {
+			all = append(all, why)
+		}
+	}
+	return all
 }
 
 // process gives the name of the process of a filter; that of a process is its

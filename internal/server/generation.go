@@ -146,12 +146,12 @@ func (s *Server) apply(g *generation) {
 		sock.Use(sock.config)
 	}
 	s.now.Store(g)
-	s.filters.Use(g.filters)
-	if s.opt.parent != nil {
+	if s.opt.parent != nil { // before it hears that the old one is dropped
 		if err := s.opt.parent.inForce(g.cfg); err != nil {
 			s.log.Error("the parent does not know of the new configuration", "error", err)
 		}
 	}
+	s.filters.Use(g.filters)
 }
 
 // tuning says how a configuration wants mail in the queue to be treated.

@@ -60,6 +60,9 @@ func (s *Server) filterList(_ context.Context, _ struct{}, yield func(admin.Filt
 		case c.Proc != nil:
 			f = procs[c.Proc.Name]
 			f.Name = name
+			if c.Proc.Name != name { // what the log calls it
+				f.Proc = c.Proc.Name
+			}
 		case c.Builtin != nil:
 			f.Kind, f.Detail, f.Phases = "builtin", builtinText(c.Builtin), []string{c.Builtin.Phase}
 		default:

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type ParentOptions struct {
 	Debug   bool // the engine logs every event
 	Version string
 	Grace   time.Duration // 0: DefaultGrace
+	Strict  bool          // as in Options; an engine that follows a crash is not held to it
 
 	// Load reads the configuration again.
 	Load func() (*config.Config, *config.Snapshot, error)
@@ -56,7 +58,9 @@ type Parent struct {
 	inForce int // generation
 	sockets []*listener.Socket
 	control net.Listener
-	ready   bool // the engine serves
+	ready   bool        // the engine serves
+	served  atomic.Bool // an engine has served
+	hungUp  bool        // it is to read its configuration again once it does
 	filters map[uint64]*filterRun
 	boxes   map[uint64]*delivery.SystemMailbox
 	lastID  uint64 // of filters and boxes
@@ -66,15 +70,8 @@ type Parent struct {
 
 	starting sync.Mutex // a worker is being started
 
-	loading sync.Mutex         // one configuration at a time
-	signers []*privsep.Running // guarded by loading; some have ended
-}
-
-// parentGeneration is one configuration that an engine may know.
-type parentGeneration struct {
-	cfg      *config.Config
-	snap     *config.Snapshot
-	launcher *privsep.Launcher
+	signing sync.Mutex // a signer is being started
+	signers int        // that run; guarded by signing
 }
 
 // Separate says whether a server of cfg can give up its rights, and to whom.
@@ -114,9 +111,11 @@ func NewParent(cfg *config.Config, snap *config.Snapshot, id privsep.Identity, o
 		gens:     make(map[int]*parentGeneration), filters: make(map[uint64]*filterRun),
 		boxes: make(map[uint64]*delivery.SystemMailbox), workers: make(map[string]*workers),
 	}
-	p.add(cfg, snap)
-	p.inForce = p.last
-	if err := p.open(cfg); err != nil {
+	var err error
+	if p.inForce, err = p.add(cfg, snap); err == nil {
+		err = p.open(cfg)
+	}
+	if err != nil {
 		p.close()
 		return nil, err
 	}
@@ -226,23 +225,22 @@ func (p *Parent) Run(ctx context.Context) error {
 	if err := os.Chown(p.dir, int(p.id.UID), int(p.id.GID)); err != nil {
 		return err
 	}
-	served := false
 	for pause := firstEnginePause; ; pause = min(2*pause, longestEnginePause) {
 		began := time.Now()
 		how, err := p.live(ctx)
-		p.mu.Lock()
-		served = served || p.ready
-		p.mu.Unlock()
+		if err != nil {
+			how = err.Error()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return err
-		case !served:
-			return errors.Join(err, fmt.Errorf("the server did not start: %s", how))
+		case !p.served.Load():
+			return fmt.Errorf("the server did not start: %s", how)
 		}
 		if time.Since(began) >= healthyEngine {
 			pause = firstEnginePause
 		}
-		p.log.Error("the engine has ended and is started again", "status", how, "error", err, "in", pause)
+		p.log.Error("the engine has ended and is started again", "status", how, "in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -263,7 +261,7 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 		return "", err
 	}
 	defer ch.Close()
-	args, err := json.Marshal(engineArgs{Debug: p.opt.Debug, Version: p.opt.Version, Grace: int64(p.opt.Grace)})
+	args, err := json.Marshal(engineArgs{Debug: p.opt.Debug, Version: p.opt.Version, Grace: int64(p.opt.Grace), Strict: p.opt.Strict && !p.served.Load()})
 	if err != nil {
 		child.Close()
 		return "", err
@@ -273,7 +271,7 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 		Env:  []string{"TMPDIR=" + p.dir, "SQLITE_TMPDIR=" + p.dir, "LANG=C.UTF-8"},
 		Read: privsep.EngineFiles(), Write: []string{p.dir},
 	}
-	r, err := c.Start()
+	r, err := c.Start() // it may be ready before we know of it
 	child.Close()
 	if err != nil {
 		return "", err
@@ -282,12 +280,14 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 		p.log.Warn("the server is isolated less than it could be: " + n)
 	}
 	p.mu.Lock()
-	p.engine, p.ready = r, false
+	p.engine = r
+	p.hangup()
 	p.mu.Unlock()
 	defer p.bury()
 	stop := context.AfterFunc(ctx, func() {
 		r.Signal(syscall.SIGTERM)
 		p.closeSockets(nil)
+		p.control.Close() // who calls now is told that there is no server, and waits for none
 	})
 	<-r.Done
 	if !stop() && r.State != "exit status 0" {
@@ -296,13 +296,30 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 	return r.State, err
 }
 
-// Hangup has the engine read its configuration again.
+// Hangup has the engine read its configuration again, at once or when it has
+// begun to serve.
 func (p *Parent) Hangup() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.engine != nil && p.ready {
+	p.hungUp = true
+	p.hangup()
+}
+
+// hangup does that when there is an engine that serves; the caller has mu.
+func (p *Parent) hangup() {
+	if p.hungUp && p.engine != nil && p.ready {
+		p.hungUp = false
 		p.engine.Signal(syscall.SIGHUP)
 	}
+}
+
+// serves notes that the engine has begun to serve.
+func (p *Parent) serves() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = true
+	p.served.Store(true)
+	p.hangup()
 }
 
 // burialTime bounds the wait for what an engine has left behind.
@@ -312,7 +329,12 @@ const burialTime = 3 * time.Second
 // finds nothing of it: filters, and deliveries, which end by themselves.
 func (p *Parent) bury() {
 	p.mu.Lock()
-	p.engine = nil
+	p.engine, p.ready = nil, false
+	for n := range p.gens {
+		if n != p.inForce {
+			delete(p.gens, n)
+		}
+	}
 	for id, b := range p.boxes {
 		b.Close()
 		delete(p.boxes, id)
@@ -337,26 +359,6 @@ func (p *Parent) bury() {
 		}
 	}
 }
-
-// add makes a generation of a configuration. Those that no engine needs any
-// more are forgotten.
-func (p *Parent) add(cfg *config.Config, snap *config.Snapshot) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	cfg.SetLogger(p.log)
-	p.gens[p.last] = &parentGeneration{cfg, snap, p.launcher.For(cfg)}
-	for n := range p.gens {
-		if n != p.inForce && n <= p.last-keptGenerations {
-			delete(p.gens, n)
-		}
-	}
-	return p.last
-}
-
-// keptGenerations is how many configurations are kept besides that in force:
-// an engine may be about to take one of them, or have filters of another.
-const keptGenerations = 4
 
 // closeSockets closes those sockets that keep has not.
 func (p *Parent) closeSockets(keep func(*listener.Socket) bool) {

@@ -24,10 +24,12 @@ func (p *Parent) answer(ctx context.Context, r *privsep.Request) (privsep.Reply,
 		return with(r, p.load)
 	case callUse:
 		return with(r, p.use)
+	case callDrop:
+		return with(r, p.drop)
+	case callSigner:
+		return with(r, p.signer)
 	case callReady:
-		p.mu.Lock()
-		p.ready = true
-		p.mu.Unlock()
+		p.serves()
 		return privsep.Reply{}, nil
 	case callBind:
 		return with(r, func(a bindArgs) (privsep.Reply, error) { return p.bindFor(ctx, a) })
@@ -94,8 +96,6 @@ func fileOf(ln net.Listener) (*os.File, error) {
 // signer for its keys.
 func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	n := 0
-	p.loading.Lock()
-	defer p.loading.Unlock()
 	if a.Fresh {
 		cfg, snap, err := p.opt.Load()
 		if err != nil {
@@ -105,7 +105,9 @@ func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 			return privsep.Reply{}, fmt.Errorf("queue path is %s in the configuration and %s in the running server: "+
 				"the queue cannot move while the server runs; stop it, move the directory and start it again", cfg.Queue.Path, p.dir)
 		}
-		n = p.add(cfg, snap)
+		if n, err = p.add(cfg, snap); err != nil {
+			return privsep.Reply{}, err
+		}
 	}
 	p.mu.Lock()
 	if n == 0 {
@@ -113,13 +115,22 @@ func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	}
 	g := p.gens[n]
 	p.mu.Unlock()
+	rep, err := p.handOver(n, g)
+	if err != nil {
+		p.drop(useArgs{n})
+	}
+	return rep, err
+}
+
+// handOver gives the engine what it needs of a configuration.
+func (p *Parent) handOver(n int, g *parentGeneration) (privsep.Reply, error) {
 	f, err := snapshotFile(g.snap)
 	if err != nil {
 		return privsep.Reply{}, err
 	}
 	rep := privsep.Reply{Value: loaded{Generation: n, Signer: len(g.cfg.PKI) > 0}, Files: []*os.File{f}}
 	if len(g.cfg.PKI) > 0 {
-		end, err := p.startSigner(g.cfg)
+		end, err := p.startSigner(g)
 		if err != nil {
 			f.Close()
 			return privsep.Reply{}, err
@@ -131,30 +142,48 @@ func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 
 // maxSigners is for how many configurations of which something goes on there
 // are signers. An engine needs no more, and cannot have processes without end.
-const maxSigners = 64
+const maxSigners = 128
 
-// startSigner starts a process that has the keys of cfg; p.loading is held.
-func (p *Parent) startSigner(cfg *config.Config) (end *os.File, err error) {
-	p.signers = slices.DeleteFunc(p.signers, func(r *privsep.Running) bool {
-		select {
-		case <-r.Done:
-			return true
-		default:
-			return false
-		}
-	})
-	if len(p.signers) >= maxSigners {
+// signer starts another signer of a configuration whose own has ended.
+func (p *Parent) signer(a useArgs) (privsep.Reply, error) {
+	g, err := p.generation(a.Generation)
+	if err != nil {
+		return privsep.Reply{}, err
+	}
+	if len(g.cfg.PKI) == 0 {
+		return privsep.Reply{}, fmt.Errorf("configuration %d has no keys", a.Generation)
+	}
+	return give(p.startSigner(g))
+}
+
+// startSigner starts a process with the keys of g, as they were when it was
+// checked. The engine's end of its channel is what it gives.
+func (p *Parent) startSigner(g *parentGeneration) (*os.File, error) {
+	var pairs []privsep.KeyPair
+	for _, name := range keyNames(g.cfg) {
+		k := g.cfg.PKI[name]
+		pairs = append(pairs, privsep.KeyPair{Cert: g.snap.Certs[k.Cert], Key: g.snap.Keys[k.Key]})
+	}
+	p.signing.Lock()
+	defer p.signing.Unlock()
+	if p.signers >= maxSigners {
 		return nil, fmt.Errorf("sessions of %d configurations go on; try again when some have ended", maxSigners)
 	}
-	var pairs []privsep.KeyFile
-	for _, name := range keyNames(cfg) {
-		pairs = append(pairs, privsep.KeyFile{Cert: cfg.PKI[name].Cert, Key: cfg.PKI[name].Key})
-	}
 	r, end, err := privsep.StartSigner(p.id, pairs)
-	if err == nil {
-		p.signers = append(p.signers, r)
+	if err != nil {
+		return nil, err
 	}
-	return end, err
+	p.signers++
+	go func() {
+		<-r.Done
+		p.signing.Lock()
+		p.signers--
+		p.signing.Unlock()
+		if r.State != "exit status 0" {
+			p.log.Error("a signer has ended; the next TLS handshake starts another", "status", r.State)
+		}
+	}()
+	return end, nil
 }
 
 // keyNames gives the names of a configuration's keys as the signer counts them.
@@ -165,40 +194,6 @@ func keyNames(cfg *config.Config) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// generation gives the configuration of that number.
-func (p *Parent) generation(n int) (*parentGeneration, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if g := p.gens[n]; g != nil {
-		return g, nil
-	}
-	return nil, fmt.Errorf("there is no configuration %d", n)
-}
-
-// use makes a configuration the one in force. What only others listened on is
-// closed.
-func (p *Parent) use(a useArgs) (privsep.Reply, error) {
-	g, err := p.generation(a.Generation)
-	if err != nil {
-		return privsep.Reply{}, err
-	}
-	p.mu.Lock()
-	p.inForce = a.Generation
-	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), bindTimeout)
-	defer cancel()
-	var keep []*listener.Socket
-	for i := range g.cfg.Listeners {
-		socks, err := p.bind(ctx, g, i) // they are there
-		if err != nil {
-			return privsep.Reply{}, err
-		}
-		keep = append(keep, socks...)
-	}
-	p.closeSockets(func(s *listener.Socket) bool { return slices.Contains(keep, s) })
-	return privsep.Reply{}, nil
 }
 
 // bind gives the sockets of a "listen on", those that are bound already and new
@@ -243,17 +238,6 @@ func (p *Parent) bindFor(ctx context.Context, a bindArgs) (rep privsep.Reply, er
 	}
 	rep.Value = b
 	return rep, nil
-}
-
-// configs gives the configurations that an engine may know.
-func (p *Parent) configs() []*config.Config {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var all []*config.Config
-	for _, g := range p.gens {
-		all = append(all, g.cfg)
-	}
-	return all
 }
 
 // openFile opens a file of a table, or one that a table includes, to be read.

@@ -70,23 +70,18 @@ func (p *Parent) admit(c *config.Proc) (begun func(), err error) {
 	}, nil
 }
 
-// proc finds a filter process: in the configuration that the engine has it
-// from, else in the newest that has it, which is defined alike.
+// proc finds a filter process in the configuration that the engine has it from.
+// One of the same name in another may be anything.
 func (p *Parent) proc(a startArgs) (*parentGeneration, *config.Proc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for n := p.last + 1; n > 0; n-- {
-		g := p.gens[n]
-		if n == p.last+1 {
-			g = p.gens[a.Generation]
-		}
-		if g == nil {
-			continue
-		}
-		for _, c := range g.cfg.Procs {
-			if c.Name == a.Name {
-				return g, c
-			}
+	g := p.gens[a.Generation]
+	if g == nil {
+		return nil, nil
+	}
+	for _, c := range g.cfg.Procs {
+		if c.Name == a.Name {
+			return g, c
 		}
 	}
 	return nil, nil

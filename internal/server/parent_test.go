@@ -22,7 +22,7 @@ import (
 // asker is an engine that was taken over.
 func asker(t testing.TB) (call func(name string, args any, files ...*os.File) (int, error), dir string) {
 	t.Helper()
-	asks, dir := asksParent(t)
+	asks, dir := asksParent(t, false)
 	return func(name string, args any, files ...*os.File) (int, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
@@ -34,8 +34,9 @@ func asker(t testing.TB) (call func(name string, args any, files ...*os.File) (i
 	}, dir
 }
 
-// asksParent gives the engine's end of a channel to a parent.
-func asksParent(t testing.TB) (asks *privsep.Channel, dir string) {
+// asksParent gives the engine's end of a channel to a parent, whose configuration
+// has a key or none.
+func asksParent(t testing.TB, key bool) (asks *privsep.Channel, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, text := range map[string]string{"table": "team: :include:" + dir + "/members\n", "members": "alice\n", "members2": "eve\n", "secret": "secret"} {
@@ -48,26 +49,31 @@ func asksParent(t testing.TB) (asks *privsep.Channel, dir string) {
 table aliases "file:%[1]s/table"
 table users { "virtual" = "12345:12345:/nonexistent" }
 filter sleep proc-exec "/bin/sleep 60"
-pki mail.test cert "%[1]s/cert.pem"
-pki mail.test key "%[1]s/key.pem"
 listen on 127.0.0.1 port 1
 action "a" maildir alias <aliases>
 action "b" maildir userbase <users>
 match for any action "a"
 `, dir)
+	if key {
+		weirtest.Certificate(t, dir, "mail.test")
+		text += fmt.Sprintf("pki mail.test cert %q\npki mail.test key %q\n", dir+"/cert.pem", dir+"/key.pem")
+	}
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	weirtest.Certificate(t, dir, "mail.test")
 	cfg, snap, err := config.LoadSnapshot(conf, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &Parent{
 		log: slog.New(slog.DiscardHandler), id: privsep.Identity{UID: 54321, GID: 54321}, dir: cfg.Queue.Path, launcher: privsep.New(cfg, slog.New(slog.DiscardHandler)),
-		users: accounts{ask: delivery.LookUp}, gens: map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
+		opt:   ParentOptions{Load: func() (*config.Config, *config.Snapshot, error) { return config.LoadSnapshot(conf, nil) }},
+		users: accounts{ask: delivery.LookUp},
+		gens:  map[int]*parentGeneration{}, filters: map[uint64]*filterRun{}, boxes: map[uint64]*delivery.SystemMailbox{}, workers: map[string]*workers{},
 	}
-	p.inForce = p.add(cfg, snap)
+	if p.inForce, err = p.add(cfg, snap); err != nil {
+		t.Fatal(err)
+	}
 	a, b, err := privsep.SocketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +92,7 @@ match for any action "a"
 
 // TestParentBounds: an engine has no processes without end started.
 func TestParentBounds(t *testing.T) {
-	asks, _ := asksParent(t)
+	asks, _ := asksParent(t, true)
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -177,14 +183,58 @@ func TestParentRefuses(t *testing.T) {
 			t.Errorf("%s: %d files, %v", path, n, err)
 		}
 	}
-	if n, err := call(callLoad, loadArgs{}); n != 2 || err != nil {
+	if n, err := call(callLoad, loadArgs{}); n != 1 || err != nil {
 		t.Errorf("the configuration: %d files, %v", n, err)
+	}
+}
+
+// TestParentGenerations: a configuration is there until the engine drops it,
+// the one in force whatever it says, and their number is bounded.
+func TestParentGenerations(t *testing.T) {
+	call, _ := asker(t)
+	there := func(n int) bool { // its listener 99 is what is missing
+		_, err := call(callBind, bindArgs{n, 99})
+		return err != nil && strings.Contains(err.Error(), "no listener")
+	}
+	for range 10 {
+		if _, err := call(callLoad, loadArgs{Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int{1, 3} {
+		if _, err := call(callDrop, useArgs{n}); err != nil {
+			t.Errorf("drop %d: %v", n, err)
+		}
+	}
+	for n, want := range map[int]bool{1: true, 2: true, 3: false, 11: true, 12: false} {
+		if there(n) != want {
+			t.Errorf("configuration %d: %v, want %v", n, !want, want)
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := call(callStart, startArgs{3, "sh"}, null, null, null); err == nil {
+		t.Error("a filter of a configuration that was dropped is started")
+	}
+	if _, err := call(callSigner, useArgs{2}); err == nil || !strings.Contains(err.Error(), "no keys") {
+		t.Errorf("a signer without keys: %v", err)
+	}
+	for n := 10; n < maxGenerations; n++ {
+		if _, err := call(callLoad, loadArgs{Fresh: true}); err != nil {
+			t.Fatalf("configuration %d: %v", n, err)
+		}
+	}
+	if _, err := call(callLoad, loadArgs{Fresh: true}); err == nil || !strings.Contains(err.Error(), "no more are kept") {
+		t.Errorf("one too many: %v", err)
 	}
 }
 
 // FuzzParent asks a parent for anything that starts nothing.
 func FuzzParent(f *testing.F) {
-	for _, name := range []string{callOpen, callUser, callForward, callLock, callRelease, callSignal, callUse, callBind, callShow, callCaller} {
+	for _, name := range []string{callOpen, callUser, callForward, callLock, callRelease, callSignal, callUse, callDrop, callSigner, callBind, callShow, callCaller} {
 		f.Add(name, []byte(`{"Name":"daemon","Path":"/etc/passwd","ID":1,"PID":1,"Generation":1}`))
 		f.Add(name, []byte(`{}`))
 	}

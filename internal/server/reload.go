@@ -22,12 +22,15 @@ var errNotServing = errors.New("the server is stopping")
 // serves they wait for that.
 func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	done, err := s.reload(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w, or whoever asked for it has left", errNotServing)
+	}
 	if err != nil {
 		s.log.Error("reload failed, nothing has changed", "error", err)
 		return done, err
 	}
 	s.log.Info("configuration reloaded", "config", done.Config,
-		"filters_kept", done.FiltersKept, "filters_started", done.FiltersStarted, "filters_ending", done.FiltersEnding,
+		"filters_kept", done.FiltersKept, "filters_started", done.FiltersStarted, "filters_ending", done.FiltersEnding, "filters_failing", len(done.FiltersFailing),
 		"listeners_kept", done.ListenersKept, "listeners_opened", done.ListenersOpened, "listeners_closed", done.ListenersClosed)
 	return done, nil
 }
@@ -56,6 +59,9 @@ func (s *Server) reload(ctx context.Context) (done admin.Reloaded, err error) {
 		return done, err
 	}
 	if err = fixed(old.cfg, cfg); err != nil {
+		if s.opt.parent != nil {
+			s.opt.parent.drop(cfg)
+		}
 		return done, err
 	}
 	g, err := s.successor(ctx, cfg, old)
@@ -75,6 +81,7 @@ func (s *Server) reload(ctx context.Context) (done admin.Reloaded, err error) {
 	done.ListenersKept, done.ListenersClosed = len(g.sockets)-done.ListenersOpened, len(closed)
 	done.FiltersKept = g.filters.Kept(old.filters)
 	done.FiltersStarted, done.FiltersEnding = g.filters.Len()-done.FiltersKept, old.filters.Len()-done.FiltersKept
+	done.FiltersFailing = s.failing()
 	return done, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -60,7 +61,7 @@ func (r *reloadable) reload(t *testing.T, text string) (admin.Reloaded, error) {
 // must is reload that has to succeed with these changes.
 func (r *reloadable) must(t *testing.T, text string, want admin.Reloaded) {
 	t.Helper()
-	if done, err := r.reload(t, text); err != nil || done != want {
+	if done, err := r.reload(t, text); err != nil || !reflect.DeepEqual(done, want) {
 		t.Fatalf("reload: %+v, %v; want %+v", done, err, want)
 	}
 }
@@ -217,6 +218,20 @@ func TestReloadErrors(t *testing.T) {
 	c.do("MAIL FROM:<s@example.net>", "550 5.7.1 f")
 }
 
+// TestReloadFailing: a filter that is not ready is no error, and is named.
+func TestReloadFailing(t *testing.T) {
+	dir := t.TempDir()
+	rest := "listen on 127.0.0.1 port 0 tag in filter f\n" + boxes(dir)
+	r := startReloadable(t, dir, fmt.Sprintf("filter f proc-exec %q\n", namer(t, dir, "f"))+rest)
+	done, err := r.reload(t, "filter f proc-exec \"/nonexistent/filter\"\n"+rest)
+	if err != nil || len(done.FiltersFailing) != 1 || !strings.Contains(done.FiltersFailing[0], "filter f: ") {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if !strings.Contains(r.log.String(), "filters_failing=1") {
+		t.Error("the log does not tell it")
+	}
+}
+
 // TestReloadWithout: a server that was not told how to load says so.
 func TestReloadWithout(t *testing.T) {
 	dir := t.TempDir()
@@ -320,8 +335,8 @@ func TestReloadStop(t *testing.T) {
 	})
 	dial(t, r.addr(t, "in")).do("QUIT", "221") // the old configuration serves meanwhile
 	r.end(t)
-	if err := <-result; err == nil {
-		t.Error("the reload succeeded")
+	if err := <-result; err == nil || !strings.Contains(err.Error(), errNotServing.Error()) {
+		t.Errorf("the reload: %v", err)
 	}
 	nothingLeft(t, []int{pid})
 }

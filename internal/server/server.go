@@ -40,6 +40,7 @@ type Options struct {
 	Version  string
 	Resolver dns.Resolver  // nil: the system's
 	Grace    time.Duration // 0: DefaultGrace
+	Strict   bool          // no start without filters that refuse mail when they fail
 
 	// Load reads the configuration again, for Reload; nil: there is none.
 	Load func() (*config.Config, error)
@@ -170,6 +171,11 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil // told to end while a filter was starting
 		}
 		return err
+	}
+	if s.opt.Strict {
+		if err := s.demandFilters(); err != nil {
+			return err
+		}
 	}
 	var services sync.WaitGroup
 	service := func(name string, f func(context.Context) error) {

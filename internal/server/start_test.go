@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,6 +46,65 @@ func TestStartErrors(t *testing.T) {
 			nothingLeft(t, nil)
 			start(t, dir, "listen on 127.0.0.1 port 0 tag in\n"+boxes(dir), Options{}) // queue and sockets are free again
 		})
+	}
+}
+
+// TestStrict: a filter that is not ready keeps a strict server from starting,
+// unless mail is accepted without it; and no other server.
+func TestStrict(t *testing.T) {
+	for _, tt := range []struct {
+		policy        string
+		strict, fails bool
+	}{
+		{"", true, true}, {"tempfail", true, true}, {"reject", true, true}, {"accept", true, false}, {"hold", true, false}, {"reject", false, false},
+	} {
+		t.Run(fmt.Sprintf("%s %v", tt.policy, tt.strict), func(t *testing.T) {
+			dir := t.TempDir()
+			text := "filter f proc-exec \"/nonexistent/filter\""
+			if tt.policy != "" {
+				text += " on-failure " + tt.policy
+			}
+			s, log, err := build(t, dir, text+"\nlisten on 127.0.0.1 port 0 tag in filter f\n"+boxes(dir), Options{Strict: tt.strict})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- s.Run(ctx) }()
+			if !tt.fails {
+				eventually(t, "it serves", func() error {
+					if !strings.Contains(log.String(), "msg=listening") {
+						return errors.New("not yet")
+					}
+					return nil
+				})
+				cancel()
+			}
+			err = <-done
+			if tt.fails != (err != nil) || err != nil && !strings.Contains(err.Error(), "filter f: process ended: exit status 127") {
+				t.Errorf("error %v", err)
+			}
+			nothingLeft(t, nil)
+		})
+	}
+}
+
+// TestCheck: what this machine does not have is told with its place.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	cfg, err := load(dir, "filter f proc-exec \"/nonexistent/filter\"\nlisten on 192.0.2.1 filter f\n"+boxes(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := Check(t.Context(), cfg)
+	got := strings.Join(lines, "\n")
+	if err != nil || !strings.Contains(got, "weir.conf:3:1: listen") || !strings.Contains(got, "weir.conf:2:8: filter \"f\": would not start: ") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	cfg.Queue.User = "no-such-user"
+	if _, err := Check(t.Context(), cfg); (err != nil) != (os.Geteuid() == 0) {
+		t.Errorf("a queue user who is not there: %v", err)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirmail/weir/internal/admin"
 	"github.com/weirmail/weir/test/weirtest"
 )
 
@@ -468,4 +469,89 @@ func TestParentKilled(t *testing.T) {
 	h.Run(t, h.port) // at once
 	h.send(t, "alice@maildir.test", "two")
 	h.Drained(t, limit)
+}
+
+// kill kills one of the server's processes, when it is there.
+func (h *house) kill(t *testing.T, name string) {
+	t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
+		pid := h.processes(t)[name]
+		if pid == 0 && time.Now().Before(end) {
+			continue
+		}
+		if pid == 0 {
+			t.Fatalf("there is no process %q", name)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+}
+
+// TestKeysKept: TLS goes on when a signer is killed, and with the keys that
+// were checked when the engine is, whatever has become of their files.
+func TestKeysKept(t *testing.T) {
+	h := newHouse(t)
+	h.send(t, "alice@maildir.test", "one")
+	kill := func(name string) { t.Helper(); h.kill(t, name) }
+	kill("weir: signer")
+	h.send(t, "alice@maildir.test", "two")
+	weirtest.Certificate(t, h.dir, "other.example.test")
+	kill("weir: engine")
+	h.send(t, "alice@maildir.test", "three")
+	if err := os.Remove(h.dir + "/key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	kill("weir: engine")
+	h.send(t, "alice@maildir.test", "four")
+	kill("weir: signer")
+	h.send(t, "alice@maildir.test", "five")
+	h.Drained(t, limit)
+}
+
+// TestHangupWithoutEngine: SIGHUP is heeded when the engine is there again.
+func TestHangupWithoutEngine(t *testing.T) {
+	h := newHouse(t)
+	for range 3 { // the third pause is long enough
+		h.kill(t, "weir: engine")
+	}
+	if err := syscall.Kill(h.PID(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(limit); !strings.Contains(h.Log(), `msg="configuration reloaded"`); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not reloaded:\n%s", h.Log())
+		}
+	}
+}
+
+// TestStopWithoutControl: who asks a server that is stopping hears that it is
+// not there, and does not wait for its end.
+func TestStopWithoutControl(t *testing.T) {
+	h := newHouse(t)
+	c, err := smtp.Dial(fmt.Sprintf("127.0.0.1:%d", h.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Mail("sender@example.net"); err != nil { // the server waits for it
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(h.PID(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
+		_, err := admin.Dial(filepath.Join(h.Spool, admin.Socket))
+		if errors.Is(err, admin.ErrNoServer) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the control socket: %v", err)
+		}
+	}
+	if err := c.Rcpt("alice@maildir.test"); err != nil {
+		t.Errorf("the session was cut: %v", err)
+	}
+	h.Kill()
 }

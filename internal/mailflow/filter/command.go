@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -89,6 +91,33 @@ func (p *Programs) Argv(c *config.Proc) ([]string, error) {
 	return []string{"/bin/sh", "-c", "exec " + command}, nil
 }
 
+// Check tells why the program of a filter would not be found. What only a shell
+// could tell of a command it does not try.
+func (p *Programs) Check(c *config.Proc) error {
+	argv, err := p.Argv(c)
+	if err != nil || c.Chroot != "" {
+		return err
+	}
+	path, mode := c.Python+c.Perl, fs.FileMode(0)
+	if path == "" {
+		path, _, _ = strings.Cut(strings.TrimPrefix(argv[len(argv)-1], "exec "), " ")
+		mode = 0o111
+	}
+	if mode != 0 && strings.ContainsFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._+-@:,", r)
+	}) {
+		return nil
+	}
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case fi.IsDir() || mode != 0 && fi.Mode()&mode == 0:
+		return fmt.Errorf("%s is not executable", path)
+	}
+	return nil
+}
+
 func (h *Host) programs() *Programs {
 	return &Programs{LibexecDirs: h.opt.LibexecDirs, PythonBridge: h.opt.PythonBridge, PerlBridge: h.opt.PerlBridge}
 }
@@ -145,7 +174,11 @@ func (w *worker) start() (*process, error) {
 // waiting anyway. It is not used again: what a launcher has done to it is
 // nobody else's.
 func (p *process) exec(argv []string, stdio [3]*os.File) error {
-	launcher := p.w.proc.launcher
+	launcher, release, err := p.w.h.launcherFor(p.w.proc)
+	if err != nil {
+		return err
+	}
+	defer release()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -18,25 +19,40 @@ func (h *Host) find(name string) (*proc, error) {
 // the transactions that began on it are over: no mail is refused. One that
 // does not become ready is an error; the old one goes on then, and so do the
 // workers that were not reached yet. It returns early when ctx ends; the
-// worker at hand goes on nevertheless.
+// worker at hand goes on nevertheless. Where a new configuration takes the
+// filter's place meanwhile it is that one's that is restarted.
 func (h *Host) Restart(ctx context.Context, name string) error {
-	p, err := h.find(name)
-	if err != nil {
+	for {
+		p, err := h.find(name)
+		if err != nil {
+			return err
+		}
+		err = p.restart(ctx)
+		if now, _ := h.find(name); errors.Is(err, ErrDown) && now != nil && now != p {
+			continue
+		}
 		return err
 	}
+}
+
+func (p *proc) restart(ctx context.Context) error {
 	for _, w := range p.workers {
 		done := make(chan error, 1)
 		select {
 		case w.renew <- done:
 		case <-w.done:
-			return fmt.Errorf("filter %s: %w", name, ErrDown)
+			return fmt.Errorf("filter %s: %w", p.name, ErrDown)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 		select {
 		case err := <-done:
-			if err != nil {
-				return fmt.Errorf("filter %s: the new process is not ready: %w", name, err)
+			switch {
+			case err == nil:
+			case w.current(noWait) != nil:
+				return fmt.Errorf("filter %s: the new process is not ready: %w; the one before it goes on", p.name, err)
+			default:
+				return fmt.Errorf("filter %s: the new process is not ready: %w", p.name, err)
 			}
 		case <-ctx.Done():
 			return context.Cause(ctx)

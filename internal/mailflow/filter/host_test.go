@@ -110,6 +110,46 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestProgramsCheck(t *testing.T) {
+	dir := t.TempDir()
+	there := script(t, dir, "there", "#!/bin/sh\n")
+	plain := filepath.Join(dir, "plain.py")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := Programs{LibexecDirs: []string{dir}, PythonBridge: there}
+	for _, c := range []config.Proc{
+		{Command: there + " -x"}, {Command: "there"}, {Python: plain},
+		{Command: "/nonexistent/$X"},                        // a shell's affair
+		{Command: "/nonexistent/x", Chroot: "/nonexistent"}, // it is there that it counts
+	} {
+		if err := p.Check(&c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for _, c := range []config.Proc{
+		{Command: dir + "/missing -x"}, {Command: "missing"}, {Command: plain}, {Command: dir},
+		{Python: dir + "/missing.py"}, {Python: dir}, {Perl: plain},
+	} {
+		if err := p.Check(&c); err == nil {
+			t.Errorf("%+v: no error", c)
+		}
+	}
+}
+
+// TestNotFound: the exit status of a shell is told in words, and before anybody
+// who waits for the filter goes on.
+func TestNotFound(t *testing.T) {
+	h, _ := hostOf(t, Options{}, confOf(procOf("a", "/nonexistent/filter")))
+	states := h.List()
+	if why, failing := states[0].Failing(); !failing || !strings.HasSuffix(why, "exit status 127 (its program was not found)") {
+		t.Errorf("failing %v: %q", failing, why)
+	}
+	if err := h.Restart(t.Context(), "a"); err == nil || strings.Contains(err.Error(), "goes on") {
+		t.Errorf("restart: %v", err)
+	}
+}
+
 // The environment is ours, no descriptor is inherited, and a command beside
 // our program is found.
 func TestEnvironment(t *testing.T) {

@@ -20,22 +20,29 @@ type proc struct {
 	conf     *config.Proc // of the first configuration that has it
 	protocol filterwire.Protocol
 	policy   policy
-	greeting []byte // the server's part of the handshake
-	launcher Launcher
+	greeting []byte   // the server's part of the handshake
+	launcher Launcher // of the configuration that it was made for; see Host.launcherFor
 	hidden   []string // what the launcher keeps from its processes
 	workers  []*worker
 	next     atomic.Uint32 // round robin over workers
 
 	stop    chan struct{} // closed by end
 	endOnce sync.Once
-	sets    int  // that have it; guarded by Host.mu
-	started bool // guarded by Host.mu
+	sets    []inSet // that have it, the newest last; guarded by Host.mu
+	started bool    // guarded by Host.mu
 
 	paused    atomic.Bool
 	questions atomic.Uint64
 	decisions [filterwire.Bypass + 1]atomic.Uint64
 	latency   histogram
 	lastFault atomic.Pointer[Fault]
+}
+
+// inSet is a Set that has a proc, with what starts processes of its
+// configuration.
+type inSet struct {
+	set      *Set
+	launcher Launcher
 }
 
 // defaultSessionTimeout is told to filters by a configuration without one.

@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/weirmail/weir/internal/config"
@@ -72,6 +73,7 @@ func (h *Host) adopt(s *Set) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, p := range s.seq {
+		in := inSet{s, p.launcher}
 		if h.set != nil && h.set.procs[p.name] != nil && h.set.procs[p.name].same(p) {
 			p = h.set.procs[p.name]
 			s.seq[i], s.procs[p.name] = p, p
@@ -80,7 +82,7 @@ func (h *Host) adopt(s *Set) {
 				p.workers = append(p.workers, newWorker(h, p, n))
 			}
 		}
-		p.sets++
+		p.sets = append(p.sets, in)
 	}
 }
 
@@ -189,7 +191,8 @@ func (h *Host) leave(s *Set) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range s.seq {
-		if p.sets--; p.sets > 0 {
+		p.sets = slices.DeleteFunc(p.sets, func(in inSet) bool { return in.set == s })
+		if len(p.sets) > 0 {
 			continue
 		}
 		p.end()
@@ -197,6 +200,20 @@ func (h *Host) leave(s *Set) {
 			go h.forget(p)
 		}
 	}
+}
+
+// launcherFor gives what starts a process of p: that of a Set that has p and
+// that somebody holds, as we do then until release. The one that p was made for
+// may be gone for long, and with it what its Launcher knows.
+func (h *Host) launcherFor(p *proc) (l Launcher, release func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, in := range slices.Backward(p.sets) {
+		if in.set.Hold() {
+			return in.launcher, in.set.Release, nil
+		}
+	}
+	return nil, nil, ErrDown
 }
 
 // forget waits until p is gone, which Stop need not care about then.

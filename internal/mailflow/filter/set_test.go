@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +48,18 @@ func follow(t *testing.T, h *Host, cfg *config.Config) *Set {
 
 // pidOf gives the process of a filter of s.
 func (s *Set) pidOf(name string) int { return s.procs[name].workers[0].latest.Load().pid }
+
+// await waits for a file that a filter makes.
+func await(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
 
 func over(t *testing.T, pid int) {
 	t.Helper()
@@ -115,6 +128,96 @@ func TestAdoptHidden(t *testing.T) {
 	if s.Kept(h.Set()) != 0 {
 		t.Error("the process is kept")
 	}
+}
+
+// tenant is a Launcher that works as long as its configuration is known.
+type tenant struct {
+	plain
+	gone atomic.Bool
+}
+
+func (l *tenant) Start(c *config.Proc, argv []string, stdio [3]*os.File) (Process, error) {
+	if l.gone.Load() {
+		return nil, errors.New("nobody knows that configuration any more")
+	}
+	return l.plain.Start(c, argv, stdio)
+}
+
+// TestLauncherFollows: a process that outlived its configuration is started
+// again by what belongs to one that is in use, and not by what belonged to one
+// that was refused.
+func TestLauncherFollows(t *testing.T) {
+	cfg := confOf(procOf("a", command("proceed")))
+	var first, second, refused tenant
+	h, _ := hostOf(t, Options{Launcher: &first}, cfg)
+	s, err := h.Prepare(cfg, &second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Set().AtEnd(func() { first.gone.Store(true) })
+	h.Use(s)
+	r, err := h.Prepare(cfg, &refused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Release()
+	refused.gone.Store(true)
+	if !first.gone.Load() {
+		t.Fatal("the first configuration is still held")
+	}
+	if err := h.Restart(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	second.gone.Store(true) // so it was that one
+	if err := h.Restart(t.Context(), "a"); err == nil {
+		t.Error("a process was started by nobody")
+	}
+}
+
+// TestRestartFollows: a filter that a reload replaces while an operator has it
+// restarted is restarted as the new configuration has it.
+func TestRestartFollows(t *testing.T) {
+	dir := t.TempDir()
+	once := script(t, dir, "once", "#!/bin/sh\n[ -e "+dir+"/1 ] && { >"+dir+"/2; exec sleep 1000; }\n>"+dir+"/1\nexec "+command("proceed")+"\n")
+	h, _ := hostOf(t, Options{AnswerTimeout: time.Hour}, confOf(procOf("a", once)))
+	done := make(chan error, 1)
+	go func() { done <- h.Restart(t.Context(), "a") }()
+	await(t, dir+"/2")
+	follow(t, h, confOf(procOf("a", command("proceed"))))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestartLosesBoth: when the old process ends while the new one is not ready
+// questions wait as they do for any start, not for as long as that may take.
+func TestRestartLosesBoth(t *testing.T) {
+	dir := t.TempDir()
+	once := script(t, dir, "once", "#!/bin/sh\n[ -e "+dir+"/1 ] && { >"+dir+"/2; exec sleep 1000; }\n>"+dir+"/1\nexec "+command("proceed")+"\n")
+	h, _ := hostOf(t, Options{AnswerTimeout: time.Hour}, confOf(procOf("a", once)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.Restart(ctx, "a") }()
+	await(t, dir+"/2")
+	old := h.Set().procs["a"].workers[0].latest.Load()
+	if err := syscall.Kill(old.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-old.over
+	s := open(h)
+	defer s.Close()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		s.Ask(t.Context(), filterwire.MailFrom, "a@example.net")
+	}()
+	select {
+	case <-asked:
+	case <-time.After(30 * time.Second):
+		t.Error("a question waits for a process that does not come")
+	}
+	cancel()
+	<-done
 }
 
 // TestSetEnds: the processes of a Set end with the last session that has it,

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirmail/weir/internal/config"
 	"github.com/weirmail/weir/internal/filterwire"
 	"github.com/weirmail/weir/internal/trace"
 )
@@ -14,6 +15,7 @@ type State struct {
 	Command   string
 	Workers   []WorkerState
 	Paused    bool                           // it is not asked; its policy applies
+	OnFailure config.OnFailure               // its policy
 	Phases    []string                       // registered by the newest process, in the order of a session
 	Events    []string                       // likewise; names of reports
 	LastFault string                         // "" if none
@@ -46,7 +48,7 @@ func (h *Host) List() []State {
 
 func (p *proc) stateNow() State {
 	s := State{
-		Name: p.name, Command: p.conf.Command, Paused: p.paused.Load(), Questions: p.questions.Load(),
+		Name: p.name, Command: p.conf.Command, Paused: p.paused.Load(), OnFailure: p.policy.onFailure, Questions: p.questions.Load(),
 		Decisions: make(map[filterwire.Decision]uint64),
 	}
 	s.P50, s.P99 = p.latency.percentiles()
@@ -70,6 +72,21 @@ func (p *proc) stateNow() State {
 		w.mu.Unlock()
 	}
 	return s
+}
+
+// Failing reports whether a process of the filter is not there to be asked, and
+// why in words.
+func (s *State) Failing() (why string, failing bool) {
+	for _, w := range s.Workers {
+		if w.State == Ready {
+			continue
+		}
+		if why = s.LastFault; why == "" {
+			why = "filter " + s.Name + " is " + w.State
+		}
+		return why, true
+	}
+	return "", false
 }
 
 // registrations gives the names of what the process wants to be asked and told.

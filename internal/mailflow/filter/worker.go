@@ -126,6 +126,9 @@ func (w *worker) live(pause time.Duration, settle func(), renewed chan<- error) 
 	w.set(stateStarting, p.pid, pause)
 	w.tell("started", fmt.Sprintf("pid %d", p.pid))
 	if err := p.awaitReady(); err != nil {
+		if !w.proc.stopping() { // whoever waits for settle may want to know
+			w.proc.lastFault.Store(&Fault{Filter: w.proc.name, Cause: err})
+		}
 		settle()
 		told(err)
 		w.set(stateEnding, p.pid, pause)
@@ -187,7 +190,15 @@ func (w *worker) replace(p *process) (*process, error) {
 		return nil, err
 	}
 	w.tell("started", fmt.Sprintf("pid %d", next.pid))
-	if err := next.awaitReady(); err != nil {
+	ready := make(chan error, 1)
+	go func() { ready <- next.awaitReady() }()
+	select {
+	case err = <-ready:
+	case <-p.over: // questions wait for next, but not longer than for any other start
+		w.set(stateStarting, next.pid, firstPause)
+		err = <-ready
+	}
+	if err != nil {
 		w.old.Go(func() { w.end(next) })
 		return nil, err
 	}
@@ -273,11 +284,28 @@ func (p *process) explain() *Fault {
 	defer t.Stop()
 	select {
 	case <-p.exited:
-		f.Cause = fmt.Errorf("%w: %s", ErrExited, p.status)
+		f.Cause = fmt.Errorf("%w: %s%s", ErrExited, p.status, p.shellSays())
 	case <-t.C:
 		f.Cause = fmt.Errorf("%w: standard input or output was closed", ErrExited)
 	}
 	return &f
+}
+
+// shellSays gives what a shell means by the exit status of a program that never
+// was ready.
+func (p *process) shellSays() string {
+	select {
+	case <-p.ready:
+		return ""
+	default:
+	}
+	switch p.status {
+	case "exit status 126":
+		return " (its program cannot be run)"
+	case "exit status 127":
+		return " (its program was not found)"
+	}
+	return ""
 }
 
 // inputLost ends a process that has closed its standard input. If that is

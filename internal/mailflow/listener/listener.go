@@ -12,10 +12,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/weirmail/weir/internal/config"
@@ -108,12 +111,42 @@ func Bind(ctx context.Context, l *config.Listener, socketPath string, have ...*S
 			for _, s := range fresh {
 				s.Close()
 			}
+			if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(have, func(h *Socket) bool { return h.covers(a, l.Port) }) {
+				err = fmt.Errorf("%w by this server, under another address: that takes a stop and a start", err)
+			}
 			return nil, fmt.Errorf("%s: %w", l.Pos, err)
 		}
 		s := newSocket(ln, l, place, a.IsLoopback())
 		sockets, fresh = append(sockets, s), append(fresh, s)
 	}
 	return sockets, nil
+}
+
+// covers reports whether the socket may be what another cannot be bound for: one
+// of the two is for every address.
+func (s *Socket) covers(a netip.Addr, port int) bool {
+	p, err := netip.ParseAddrPort(s.place)
+	return err == nil && int(p.Port()) == port && port != 0 && (a.IsUnspecified() || p.Addr().IsUnspecified())
+}
+
+// Check tells whether this machine has the addresses that l is to listen on.
+// Nothing stays bound.
+func Check(ctx context.Context, l *config.Listener) error {
+	if l.Socket {
+		return nil
+	}
+	addrs, err := addresses(ctx, l)
+	if err != nil {
+		return fmt.Errorf("%s: listen on %s: %w", l.Pos, l.Interface, err)
+	}
+	for _, a := range addrs {
+		ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.Pos, err)
+		}
+		ln.Close()
+	}
+	return nil
 }
 
 // socketMode lets every user of the machine hand in mail.

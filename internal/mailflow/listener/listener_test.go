@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,36 @@ func TestBindTaken(t *testing.T) {
 	l := config.Listener{Interface: "127.0.0.1", Port: s.Addr().(*net.TCPAddr).Port, Pos: config.Pos{File: "weir.conf", Line: 3, Column: 1}}
 	if _, err := Bind(t.Context(), &l, ""); err == nil || !strings.Contains(err.Error(), "weir.conf:3:1") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestBindCovered: that a server is in its own way is told.
+func TestBindCovered(t *testing.T) {
+	s := bind(t, config.Listener{Interface: "127.0.0.1"}, "")
+	port := s.Addr().(*net.TCPAddr).Port
+	s.place = net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) // it was asked for any
+	l := config.Listener{Interface: "0.0.0.0", Port: port}
+	if _, err := Bind(t.Context(), &l, "", s); err == nil || !strings.Contains(err.Error(), "takes a stop and a start") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Bind(t.Context(), &l, ""); err == nil || strings.Contains(err.Error(), "takes a stop") {
+		t.Errorf("another program's: error %v", err)
+	}
+}
+
+// TestCheck: what cannot be listened on is told, what is in use is no matter.
+func TestCheck(t *testing.T) {
+	s := bind(t, config.Listener{Interface: "127.0.0.1"}, "")
+	for _, l := range []config.Listener{{Socket: true}, {Interface: "all"}, {Interface: "127.0.0.1", Port: s.Addr().(*net.TCPAddr).Port}} {
+		if err := Check(t.Context(), &l); err != nil {
+			t.Errorf("%+v: %v", l, err)
+		}
+	}
+	for _, name := range []string{"192.0.2.1", "no.such.name.invalid"} {
+		l := config.Listener{Interface: name, Pos: config.Pos{File: "weir.conf", Line: 3, Column: 1}}
+		if err := Check(t.Context(), &l); err == nil || !strings.HasPrefix(err.Error(), "weir.conf:3:1: ") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
