@@ -7,6 +7,9 @@
 // each session. The modes of phase "start" come before register|ready, those of
 // "data-line" at the third line of a message unless they say otherwise.
 //
+// With "only-" before PHASE it registers that phase alone, and does what is wrong
+// in transactions of bad@example.net alone.
+//
 // With MODE chaos, PHASE is a seed and the filter goes wrong at random.
 package main
 
@@ -65,7 +68,9 @@ type filter struct {
 	in          *bufio.Reader
 	out         *bufio.Writer
 	lines       map[string]int // of the message of a session
-	chaos       *chaos         // nil in other modes
+	only        bool           // see above
+	bad         map[string]bool
+	chaos       *chaos // nil in other modes
 }
 
 func main() {
@@ -76,6 +81,9 @@ func main() {
 	f := &filter{
 		mode: os.Args[1], phase: os.Args[2], lines: make(map[string]int),
 		in: bufio.NewReaderSize(os.Stdin, 1<<18), out: bufio.NewWriterSize(os.Stdout, 1<<18),
+	}
+	if f.phase, f.only = strings.CutPrefix(f.phase, "only-"); f.only {
+		f.bad = make(map[string]bool)
 	}
 	if f.mode == "chaos" {
 		f.chaos = newChaos(f.phase)
@@ -91,6 +99,10 @@ func main() {
 			f.register()
 		case f.chaos != nil && bytes.HasPrefix(line, []byte("report|")):
 			f.chaos.report(line)
+		case f.only && bytes.HasPrefix(line, []byte("report|")):
+			if p := strings.Split(string(line), "|"); p[4] == "tx-mail" {
+				f.bad[p[5]] = p[len(p)-1] == "bad@example.net"
+			}
 		case bytes.HasPrefix(line, []byte("filter|")):
 			if p := strings.SplitN(string(line), "|", 8); len(p) == 8 {
 				f.request(p[4], p[5], p[6], p[7])
@@ -116,6 +128,9 @@ func (f *filter) register() {
 	}
 	f.say("register|report|smtp-in|*")
 	for _, ph := range strings.Fields("connect helo ehlo mail-from rcpt-to data data-line commit") {
+		if f.only && ph != f.phase {
+			continue
+		}
 		f.say("register|filter|smtp-in|%s", ph)
 	}
 	f.say("register|ready")
@@ -185,7 +200,7 @@ func (f *filter) request(phase, session, token, arg string) {
 			delete(f.lines, session)
 		}
 	}
-	if phase == f.phase {
+	if phase == f.phase && (!f.only || f.bad[session]) {
 		if phase != "data-line" || n == 3 || f.everyLine(arg) {
 			if !f.misbehave(session, token) {
 				return
