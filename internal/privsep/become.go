@@ -221,10 +221,15 @@ func (c *change) changeIDs() error {
 	return nil
 }
 
-// defaultProcesses is how many processes and threads a filter has at once if
-// nobody says. A server that cannot start a thread any more ends, and they are
-// of all the machine, or of the user that both may be.
-const defaultProcesses = 1024
+// How many processes and threads a filter has at once if nobody says, and how
+// many all of its user together, where that is another one than the server's:
+// to count what runs takes longer than all the rest of a start. A server that
+// cannot start a thread any more ends, and there are so many in a machine, or
+// for the user that both may be.
+const (
+	defaultProcesses     = 1024
+	defaultUserProcesses = 8192
+)
 
 // processLimit gives RLIMIT_NPROC. The system counts the tasks of a user, in a
 // user namespace those in it; elsewhere others of the same user count, too.
@@ -243,6 +248,8 @@ func (c *change) processLimit() uint64 {
 		return 0
 	case c.UID == 0:
 		return 0
+	case c.ChangeIDs && !given:
+		return min(defaultUserProcesses, most.Cur)
 	}
 	n += uint64(tasksOf(c.UID, os.Getpid()))
 	if !given {
