@@ -120,3 +120,20 @@ func ofTransaction(phase filterwire.Phase) bool {
 	}
 	return false
 }
+
+// shellSays gives what a shell means by the exit status of a program that never
+// was ready.
+func (p *process) shellSays() string {
+	select {
+	case <-p.ready:
+		return ""
+	default:
+	}
+	switch p.status {
+	case "exit status 126":
+		return " (its program cannot be run)"
+	case "exit status 127":
+		return " (its program was not found)"
+	}
+	return ""
+}

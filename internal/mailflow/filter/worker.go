@@ -291,23 +291,6 @@ func (p *process) explain() *Fault {
 	return &f
 }
 
-// shellSays gives what a shell means by the exit status of a program that never
-// was ready.
-func (p *process) shellSays() string {
-	select {
-	case <-p.ready:
-		return ""
-	default:
-	}
-	switch p.status {
-	case "exit status 126":
-		return " (its program cannot be run)"
-	case "exit status 127":
-		return " (its program was not found)"
-	}
-	return ""
-}
-
 // inputLost ends a process that has closed its standard input. If that is
 // because it has ended, its last answers are still to be read.
 func (p *process) inputLost(err error) {
