@@ -88,11 +88,20 @@ func Separate(cfg *config.Config) (id privsep.Identity, ok bool, note string, er
 	case errors.Is(err, delivery.ErrNoUser) && cfg.Queue.User == "":
 		return id, false, fmt.Sprintf("there is no user %s, so all of the server runs as root; create it (see weir(8)), or name another with: queue user NAME", name), nil
 	case err != nil:
-		return id, false, "", fmt.Errorf("queue user %q: %w", name, err)
+		return id, false, "", fmt.Errorf("%squeue user %q: %w", queueUserPlace(cfg), name, err)
 	case u.UID == 0:
-		return id, false, "", fmt.Errorf("queue user %q has root's id; name it root if that is meant", name)
+		return id, false, "", fmt.Errorf("%squeue user %q has root's id; name it root if that is meant", queueUserPlace(cfg), name)
 	}
 	return privsep.Identity{UID: u.UID, GID: u.GID, Groups: []uint32{u.GID}}, true, "", nil
+}
+
+// queueUserPlace begins an error about the queue user with its place in the configuration,
+// if it stands there.
+func queueUserPlace(cfg *config.Config) string {
+	if cfg.Queue.User == "" {
+		return ""
+	}
+	return cfg.Queue.UserPos.String() + ": "
 }
 
 // NewParent makes a Parent whose engine is to be id. It binds what cfg listens
