@@ -21,7 +21,7 @@ Sessions that have begun end with the filters, rules and limits that they began
 with; new ones get the new. Filters that are defined as before keep their
 processes, new ones are ready before anybody gets them, and old ones end with
 their last session. Listeners that stay refuse nobody. Certificates are loaded
-again. The queue path cannot change. weir.conf(5) has the details.`,
+again. The queue's path and user cannot change. weir.conf(5) has the details.`,
 		Example: `  weir check && weir reload
   kill -HUP PID                         the same; errors are in the log`,
 		Args: usageArgs(cobra.NoArgs),

@@ -27,7 +27,7 @@ ends it at once.
 SIGHUP has it read its configuration again, as weir reload does; what is wrong
 with that is in the log.`,
 		Example: `  weir run
-  weir run -d -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
+  weir run -d -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER -D home=$PWD`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), debug) },
 	}
