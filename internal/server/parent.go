@@ -57,6 +57,7 @@ type Parent struct {
 	sockets []*listener.Socket
 	control net.Listener
 	ready   bool // the engine serves
+	hungup  bool // the configuration is to be read again, and no engine has done so yet
 	filters map[uint64]*filterRun
 	boxes   map[uint64]*delivery.SystemMailbox
 	lastID  uint64 // of filters and boxes
@@ -300,11 +301,23 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 	return r.State, err
 }
 
-// Hangup has the engine read its configuration again.
+// Hangup has the engine read its configuration again. If there is none, or it
+// is still starting, or ends before it has done so, it is the next that does.
 func (p *Parent) Hangup() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.hungup = true
 	if p.engine != nil && p.ready {
+		p.engine.Signal(syscall.SIGHUP)
+	}
+}
+
+// serves notes that the engine serves, and hears signals.
+func (p *Parent) serves() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = true
+	if p.engine != nil && p.hungup {
 		p.engine.Signal(syscall.SIGHUP)
 	}
 }

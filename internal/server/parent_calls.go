@@ -25,9 +25,7 @@ func (p *Parent) answer(ctx context.Context, r *privsep.Request) (privsep.Reply,
 	case callUse:
 		return with(r, p.use)
 	case callReady:
-		p.mu.Lock()
-		p.ready = true
-		p.mu.Unlock()
+		p.serves()
 		return privsep.Reply{}, nil
 	case callBind:
 		return with(r, func(a bindArgs) (privsep.Reply, error) { return p.bindFor(ctx, a) })
@@ -95,6 +93,9 @@ func fileOf(ln net.Listener) (*os.File, error) {
 func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	n := 0
 	if a.Fresh {
+		p.mu.Lock()
+		p.hungup = false
+		p.mu.Unlock()
 		cfg, snap, err := p.opt.Load()
 		if err != nil {
 			return privsep.Reply{}, err
