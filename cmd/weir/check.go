@@ -13,16 +13,18 @@ func checkCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [-c FILE] [-D NAME=VALUE]...",
 		Short: "Check the configuration without running it",
-		Long: `Check the configuration without running it: its grammar, its tables and its
-certificates. Every error is shown as FILE:LINE:COLUMN with what was found and
-what was expected; the exit status is then 78.
+		Long: `Check the configuration without running it: its grammar, its tables, its
+certificates and, for root, the queue's user. Every error is shown as
+FILE:LINE:COLUMN with what was found and what was expected; the exit status is
+then 78.
 
-Of a good configuration it is also tried whether this machine has the addresses
-and the programs of filters that it names, and whether the kernel and the rights
-of whoever runs this allow all that isolates filters; what is not there or not
-allowed is told, and is no error.`,
+Of a good configuration it is also tried whether this machine has the addresses,
+the users and the programs of filters that it names, and whether the kernel and
+the rights of whoever runs this allow all that isolates filters. What is not
+there or not allowed is told on standard error. It is no error: the server would
+run.`,
 		Example: `  weir check
-  weir check -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
+  weir check -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER -D home=$PWD`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(o.config, o.macros.clone())

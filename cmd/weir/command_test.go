@@ -383,3 +383,34 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// A user that the server cannot become is told by check as by run.
+func TestCheckQueueUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a server of another user becomes nobody")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "weir.conf")
+	for user, want := range map[string]string{
+		"no-such-user": `:2:12: queue user "no-such-user": no such user`,
+		"root":         "",
+	} {
+		conf := fmt.Sprintf("queue path %q\nqueue user %q\nmatch for local reject\n", dir+"/queue", user)
+		if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		commands := []string{"check"}
+		if want != "" {
+			commands = append(commands, "run")
+		}
+		for _, command := range commands {
+			_, err := run(t, "", command, "-c", file)
+			switch {
+			case want == "" && err != nil:
+				t.Errorf("weir %s, user %s: %v", command, user, err)
+			case want != "" && (code(err) != exitConfig || err.Error() != file+want):
+				t.Errorf("weir %s: exit code %d, %v", command, code(err), err)
+			}
+		}
+	}
+}

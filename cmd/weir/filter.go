@@ -11,13 +11,14 @@ import (
 )
 
 func filterCommand(o *options) *cobra.Command {
-	c := group("filter", "See the running server's filters, and write and try new ones",
+	c := group("filter", "See and control the running server's filters, and write and try new ones",
 		`See the filters of the running server: which there are and how they fare,
 who is asked at which step of a session, and what each may do (list, order,
-show). Or write a filter
-and try it without a server (new, check, replay).`,
+show). Start a filter again, or stop asking it for a while (restart, pause,
+resume). Or write a filter and try it without a server (new, check, replay).`,
 		`  weir filter list
   weir filter order
+  weir filter restart rspamd
   weir filter new refuse --lang python
   weir filter check -- ./refuse.sh`,
 		filterListCommand(o), filterOrderCommand(o), filterShowCommand(o),

@@ -23,8 +23,8 @@ var filterRestart = filterControl{
 	short:  "Start a filter's processes again, one after the other",
 	long: `Start a filter's processes again, one after the other. Each new process is ready
 before sessions go over to it, and the old one ends when the transactions that
-began on it are over, so no mail is refused. If a new process does not become
-ready the old one goes on, and this command says why.`,
+began on it are over, or after ten minutes, so no mail is refused. If a new
+process does not become ready the old one goes on, and this command says why.`,
 	example: `  make install && weir filter restart rspamd`,
 	done:    "restarted",
 }
@@ -34,9 +34,10 @@ var filterPause = filterControl{
 	use:    "pause NAME",
 	short:  "Stop asking a filter: its failure policy applies",
 	long: `Stop asking a filter. Mail that it would have been asked about gets what its
-on-failure says: with accept the filter is passed over, with hold mail waits in
-the queue. Its processes go on. The pause ends with weir filter resume, with a
-reload that changes the filter, or with the server, also if that crashes.`,
+on-failure says: with tempfail, the default, the client is told to come again,
+with accept the filter is passed over, with hold mail waits in the queue. Its
+processes go on. The pause ends with weir filter resume, with a reload in which
+the filter is defined differently, or with the server, also if that crashes.`,
 	example: `  weir filter pause rspamd`,
 	done:    "paused",
 }

@@ -22,7 +22,8 @@ with; new ones get the new. Filters that are defined as before keep their
 processes, new ones are ready before anybody gets them, and old ones end with
 their last session. A filter that does not become ready is named; what its
 on-failure says applies until it does. Listeners that stay refuse nobody.
-Certificates are loaded again. The queue path cannot change. weir.conf(5) has the details.`,
+Certificates are loaded again. The queue's path and user cannot change.
+weir.conf(5) has the details.`,
 		Example: `  weir check && weir reload
   kill -HUP PID                         the same; errors are in the log`,
 		Args: usageArgs(cobra.NoArgs),

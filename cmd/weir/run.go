@@ -31,7 +31,7 @@ A filter that is not ready is started again, and mail gets what its on-failure
 says. With --strict the server does not start at all if a filter is not ready
 whose on-failure is tempfail or reject.`,
 		Example: `  weir run
-  weir run -d -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER`,
+  weir run -d -c etc/quickstart.conf -D dir=$PWD/run -D user=$USER -D home=$PWD`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), debug, strict) },
 	}

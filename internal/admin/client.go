@@ -33,7 +33,7 @@ func Dial(path string) (*Client, error) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w (%s: nothing answers)", ErrNoServer, path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: permission denied; only the user that runs the server, and root, may control it", path)
+		return nil, fmt.Errorf("%s: permission denied; only the user who started the server, and root, may control it", path)
 	default:
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

@@ -88,7 +88,7 @@ func (p *parser) procEnv(f *Proc) {
 		switch {
 		case p.failed:
 		case !isName(name.text) || name.text[0] >= '0' && name.text[0] <= '9':
-			p.failf(name, "a variable's name has letters, digits and underscores only, found %q", name.text)
+			p.failf(name, "a variable's name has letters, digits and underscores, and begins with no digit; found %q", name.text)
 		case !isPrintable(value.text):
 			p.failf(value, "%s: found %q, expected a text without control characters", name.text, value.text)
 		case slices.ContainsFunc(f.Sandbox.Env, func(v string) bool { return strings.HasPrefix(v, name.text+"=") }):

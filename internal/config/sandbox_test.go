@@ -50,7 +50,7 @@ func TestSandboxErrors(t *testing.T) {
 		"limit processes 0":    `expected a number from 1 to 1048576`,
 		"limit stack 1M":       `found "stack", expected one of: cpu, files, memory, processes`,
 		"env A":                `expected "="`,
-		"env 1A=x":             `a variable's name has letters, digits and underscores only, found "1A"`,
+		"env 1A=x":             `a variable's name has letters, digits and underscores, and begins with no digit; found "1A"`,
 		"env A=1 env A=2":      `the variable A is set twice`,
 		"env A=\"x\ty\"":       `without control characters`,
 	} {

@@ -78,11 +78,16 @@ var queueOptions = map[string]func(*parser){
 		}
 	},
 	"ttl":  func(p *parser) { p.cfg.Queue.TTL = p.duration() },
-	"user": func(p *parser) { p.cfg.Queue.User = p.str("a user name").text }, // ours
+	"user": (*parser).queueUser, // ours
 }
 
 // queue reads `queue path DIR`, `queue ttl DELAY` and `queue user NAME`.
 func (p *parser) queue() { p.setting(queueOptions, "compression", "encryption") }
+
+func (p *parser) queueUser() {
+	t := p.str("a user name")
+	p.cfg.Queue.User, p.cfg.Queue.UserPos = t.text, t.pos
+}
 
 var smtpOptions = map[string]func(*parser){
 	"limit":            (*parser).smtpLimit,

@@ -63,6 +63,8 @@ type Queue struct {
 	Path string        // queue path "DIR"; default /var/spool/weir
 	TTL  time.Duration // queue ttl; default 4 days
 	User string        // queue user "NAME": who owns the queue and runs the server, if root starts it; "" for the default
+
+	UserPos Pos // of User
 }
 
 // PKI is a certificate with its key; both files were loaded once when the

@@ -87,12 +87,8 @@ func become(answer *os.File) error {
 	if err := c.identity(); err != nil {
 		return err
 	}
-	// Since a change of user forgets it.
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
-		return fmt.Errorf("PR_SET_PDEATHSIG: %w", err)
-	}
-	if os.Getppid() != c.Parent {
-		return errors.New("the server has ended")
+	if err := c.endWithServer(); err != nil {
+		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("PR_SET_NO_NEW_PRIVS: %w", err)
@@ -127,6 +123,18 @@ func become(answer *os.File) error {
 		return fmt.Errorf("signal mask: %w", err)
 	}
 	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
+}
+
+// endWithServer has the kernel kill the process when the server ends, which a
+// change of user forgets.
+func (c *change) endWithServer() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("PR_SET_PDEATHSIG: %w", err)
+	}
+	if os.Getppid() != c.Parent {
+		return errors.New("the server has ended")
+	}
+	return nil
 }
 
 // oomScore has the kernel end filters before others when memory is short: one

@@ -13,11 +13,15 @@ import (
 
 // Check tells what of a good configuration this machine, or whoever asks, does
 // not have or may not do: addresses, programs of filters, what isolates them.
-// Its lines begin with the place in the configuration. The error is what a
-// server would not even begin with.
+// Its lines begin with the place in the configuration, if they have one. The
+// error is what a server would not even begin with.
 func Check(ctx context.Context, cfg *config.Config) (lines []string, err error) {
-	if _, _, _, err := Separate(cfg); err != nil {
+	_, _, note, err := Separate(cfg)
+	if err != nil {
 		return nil, err
+	}
+	if note != "" {
+		lines = append(lines, note)
 	}
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weirmail/weir/internal/admin"
 )
@@ -125,6 +126,29 @@ func TestControlMistakes(t *testing.T) {
 		if !errors.As(err, new(admin.Error)) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s %+v: %v, want %q", tt.method, tt.args, err, tt.want)
 		}
+	}
+}
+
+// TestFilterGreeting: a filter is told name and version of the server, as
+// protocol/FILTER.md has it.
+func TestFilterGreeting(t *testing.T) {
+	dir := t.TempDir()
+	f := filepath.Join(dir, "greeted.sh")
+	if err := os.WriteFile(f, []byte("#!/bin/sh\nread -r line\necho \"$line\" >&2\necho 'register|ready'\ncat >/dev/null\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string]string{"1.2": "config|smtpd-version|weir 1.2", "": "config|smtpd-version|weir"} {
+		s := start(t, dir, fmt.Sprintf("filter greeted proc-exec %q\n", f)+boxes(dir), Options{Version: version})
+		line := fmt.Sprintf("msg=%q filter=greeted", want)
+		if version == "" { // without a blank the log needs no quotes
+			line = "msg=" + want + " filter=greeted"
+		}
+		for end := time.Now().Add(limit); !strings.Contains(s.log.String(), line); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("version %q: the log has no %s", version, line)
+			}
+		}
+		s.end(t)
 	}
 }
 

@@ -60,7 +60,7 @@ type Parent struct {
 	control net.Listener
 	ready   bool        // the engine serves
 	served  atomic.Bool // an engine has served
-	hungUp  bool        // it is to read its configuration again once it does
+	hungUp  bool        // no engine has read the configuration again as it was told
 	filters map[uint64]*filterRun
 	boxes   map[uint64]*delivery.SystemMailbox
 	lastID  uint64 // of filters and boxes
@@ -90,11 +90,20 @@ func Separate(cfg *config.Config) (id privsep.Identity, ok bool, note string, er
 	case errors.Is(err, delivery.ErrNoUser) && cfg.Queue.User == "":
 		return id, false, fmt.Sprintf("there is no user %s, so all of the server runs as root; create it (see weir(8)), or name another with: queue user NAME", name), nil
 	case err != nil:
-		return id, false, "", fmt.Errorf("queue user %q: %w", name, err)
+		return id, false, "", fmt.Errorf("%squeue user %q: %w", queueUserPlace(cfg), name, err)
 	case u.UID == 0:
-		return id, false, "", fmt.Errorf("queue user %q has root's id; name it root if that is meant", name)
+		return id, false, "", fmt.Errorf("%squeue user %q has root's id; name it root if that is meant", queueUserPlace(cfg), name)
 	}
 	return privsep.Identity{UID: u.UID, GID: u.GID, Groups: []uint32{u.GID}}, true, "", nil
+}
+
+// queueUserPlace begins an error about the queue user with its place in the configuration,
+// if it stands there.
+func queueUserPlace(cfg *config.Config) string {
+	if cfg.Queue.User == "" {
+		return ""
+	}
+	return cfg.Queue.UserPos.String() + ": "
 }
 
 // NewParent makes a Parent whose engine is to be id. It binds what cfg listens
@@ -296,8 +305,8 @@ func (p *Parent) live(ctx context.Context) (how string, err error) {
 	return r.State, err
 }
 
-// Hangup has the engine read its configuration again, at once or when it has
-// begun to serve.
+// Hangup has the engine read its configuration again. If there is none, or it
+// is still starting, or ends before it has done so, it is the next that does.
 func (p *Parent) Hangup() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -308,12 +317,11 @@ func (p *Parent) Hangup() {
 // hangup does that when there is an engine that serves; the caller has mu.
 func (p *Parent) hangup() {
 	if p.hungUp && p.engine != nil && p.ready {
-		p.hungUp = false
 		p.engine.Signal(syscall.SIGHUP)
 	}
 }
 
-// serves notes that the engine has begun to serve.
+// serves notes that the engine serves, and hears signals.
 func (p *Parent) serves() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -97,6 +97,9 @@ func fileOf(ln net.Listener) (*os.File, error) {
 func (p *Parent) load(a loadArgs) (privsep.Reply, error) {
 	n := 0
 	if a.Fresh {
+		p.mu.Lock()
+		p.hungUp = false
+		p.mu.Unlock()
 		cfg, snap, err := p.opt.Load()
 		if err != nil {
 			return privsep.Reply{}, err

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,7 +128,7 @@ func (s *Server) build(ctx context.Context, cfg *config.Config) (err error) {
 		s.launcher = s.newEngineLauncher(own, cfg)
 	}
 	s.filters, err = filter.New(cfg, filter.Options{
-		Launcher: s.launcher, Elsewhere: s.opt.parent != nil, Log: s.log, Sink: s.sink, Version: s.opt.Version,
+		Launcher: s.launcher, Elsewhere: s.opt.parent != nil, Log: s.log, Sink: s.sink, Version: strings.TrimSpace("weir " + s.opt.Version),
 		PythonBridge: findBridge("python"), PerlBridge: findBridge("perl"),
 	})
 	if err != nil {

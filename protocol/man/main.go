@@ -13,7 +13,7 @@ import (
 //go:generate go run . ../FILTER.md ../../docs/man/weir-filters.7
 
 const head = `.\" Made from protocol/FILTER.md by protocol/man; change that and run go generate.
-.Dd $Mdocdate: November 23 2026 $
+.Dd $Mdocdate: November 27 2026 $
 .Dt WEIR-FILTERS 7
 .Os
 .Sh NAME

@@ -6,8 +6,6 @@ import (
 	"io"
 	"runtime"
 	"testing"
-
-	"github.com/weirmail/weir/test/weirtest"
 )
 
 func TestWiden(t *testing.T) {
@@ -42,7 +40,7 @@ func TestWiden(t *testing.T) {
 // buffers that are there. Garbage of the size of the message cost most of the
 // rate of large ones.
 func TestBuffersUsedAgain(t *testing.T) {
-	if weirtest.Race {
+	if raceDetector {
 		t.Skip("the race detector drops some of what pools keep; make gotest runs this without it")
 	}
 	h, _ := host(t, Options{}, echoFilter(t))
