@@ -221,7 +221,7 @@ const (
 	OpRemove  Op = iota + 1 // gone, without report; a claim on it is lost
 	OpRetry                 // due now, unless held; those claimed or in line stay as they are, in line they count
 	OpHold                  // held; a claimed one from the moment its claim ends without Done
-	OpRelease               // no longer held; due now
+	OpRelease               // no longer held; due now, and expires as if it had been received now; why it was held is forgotten
 )
 
 // Filter chooses what List gives. Zero fields choose everything.

@@ -112,7 +112,9 @@ func (w *writer) prepare() error {
 			"WHERE seq BETWEEN ?1 AND ?2 AND due < %d", dueClaimed)},
 		{&w.st.holdRange, fmt.Sprintf("UPDATE envelope SET held = 1, line = NULL, due = CASE due WHEN %d THEN due ELSE %d END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 0 AND ?3 IS NOT NULL", dueClaimed, dueHeld)},
-		{&w.st.freeRange, fmt.Sprintf("UPDATE envelope SET held = 0, next = ?3, due = CASE due WHEN %d THEN due ELSE ?3 END "+
+		{&w.st.freeRange, fmt.Sprintf("UPDATE envelope SET held = 0, next = ?3, due = CASE due WHEN %d THEN due ELSE ?3 END, "+
+			"expires = expires + max(0, ?3 - (SELECT received FROM message WHERE message.seq = envelope.seq >> 20)), "+
+			"last_err = CASE attempts WHEN 0 THEN '' ELSE last_err END "+
 			"WHERE seq BETWEEN ?1 AND ?2 AND held = 1", dueClaimed)},
 		{&w.st.chunk, "SELECT max(seq) FROM (SELECT seq FROM envelope WHERE seq >= ?1 ORDER BY seq LIMIT ?2)"},
 	} {

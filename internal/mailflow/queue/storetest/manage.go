@@ -157,12 +157,19 @@ func testHoldClaimed(s *suite) {
 func testAddHeld(s *suite) {
 	add := s.message(2)
 	add.Claimed = true
-	add.Envelopes[0].Held = true
+	e := &add.Envelopes[0]
+	e.Held, e.LastErr = true, "filter x: timeout"
+	life := e.Expires.Sub(add.Message.Received)
 	s.add(add)
 	s.counts(queue.Counts{Messages: 1, Envelopes: 2, Held: 1, Claimed: 1})
-	s.admin(queue.OpRelease, 1, queue.Ref{Message: add.Message.ID, Envelope: add.Envelopes[0].ID})
-	if c := s.claim(9); len(c) != 1 || c[0].Envelope.ID != add.Envelopes[0].ID {
-		s.Errorf("claimed %+v", c)
+	s.now = s.now.Add(2 * life) // longer than it would have lived
+	s.admin(queue.OpRelease, 1, queue.Ref{Message: add.Message.ID, Envelope: e.ID})
+	c := s.claim(9)
+	if len(c) != 1 || c[0].Envelope.ID != e.ID {
+		s.Fatalf("claimed %+v", c)
+	}
+	if got := c[0].Envelope; !got.Expires.Equal(s.now.Add(life)) || got.LastErr != "" {
+		s.Errorf("it expires %v after its release with %q; want %v", got.Expires.Sub(s.now), got.LastErr, life)
 	}
 }
 

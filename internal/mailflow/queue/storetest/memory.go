@@ -339,6 +339,10 @@ func (s *Memory) admin(op queue.Op, r *memRow, now time.Time) bool {
 		r.env.Held, r.line = true, queue.Line{}
 	case op == queue.OpRelease && r.env.Held:
 		r.env.Held, r.env.Next = false, now
+		r.env.Expires = r.env.Expires.Add(max(0, now.Sub(s.messages[r.env.ID.Message()].msg.Received)))
+		if r.env.Attempts == 0 {
+			r.env.LastErr = ""
+		}
 	default:
 		return false
 	}
