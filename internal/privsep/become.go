@@ -90,8 +90,8 @@ func become(answer *os.File) error {
 	if err := c.endWithServer(); err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("PR_SET_NO_NEW_PRIVS: %w", err)
+	if err := newBeginning(); err != nil {
+		return err
 	}
 	if err := c.restrictFiles(); err != nil {
 		return err
@@ -118,11 +118,19 @@ func become(answer *os.File) error {
 	if c.Probe {
 		syscall.Exit(0)
 	}
-	// What whoever started the server has blocked, it would inherit.
+	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
+}
+
+// newBeginning ends what is inherited: the rights of files that are executed,
+// and what whoever started the server has blocked.
+func newBeginning() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("PR_SET_NO_NEW_PRIVS: %w", err)
+	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
 		return fmt.Errorf("signal mask: %w", err)
 	}
-	return fmt.Errorf("%s: %w", c.Argv[0], syscall.Exec(c.Argv[0], c.Argv, c.Env))
+	return nil
 }
 
 // endWithServer has the kernel kill the process when the server ends, which a

@@ -355,7 +355,7 @@ func TestReloadLeaks(t *testing.T) {
 	r := startReloadable(t, dir, confs[0])
 	c := r.control(t)
 	// round reloads as often, with a session that stays over each reload.
-	round := func(n int) (goroutines, files int) {
+	round := func(n int) {
 		var stays *client
 		for i := range 2 * n {
 			r.mu.Lock()
@@ -373,16 +373,20 @@ func TestReloadLeaks(t *testing.T) {
 		stays.do("QUIT", "221")
 		stays.over()
 		stays.Close()
-		// Those that are about to end are waited for below.
+	}
+	count := func() (goroutines, files int) {
 		fds, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return runtime.NumGoroutine(), len(fds)
 	}
-	goroutines, files := round(1)
+	round(1)
+	goroutines, files := count()
+	round(10)
+	// Those that are about to end are waited for.
 	eventually(t, "no more goroutines and files are there", func() error {
-		if g, f := round(10); g > goroutines || f > files {
+		if g, f := count(); g > goroutines || f > files {
 			return fmt.Errorf("%d goroutines and %d files, there were %d and %d", g, f, goroutines, files)
 		}
 		return nil
