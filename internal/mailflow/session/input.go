@@ -194,10 +194,18 @@ func (s *Session) readLine(max int) ([]byte, error) {
 func (s *Session) flush() {
 	s.out.flush(s)
 	if s.filters != nil {
-		s.asking.Store(time.Now().UnixNano()) // a filter that does not read makes it wait
-		s.filters.Flush()
-		s.asking.Store(0)
+		s.flushReports()
 	}
+}
+
+// flushReports may wait, for a filter that does not read. It is not in flush,
+// which is part of the frame of readLine: see readRaw.
+//
+//go:noinline
+func (s *Session) flushReports() {
+	s.asking.Store(time.Now().UnixNano())
+	s.filters.Flush()
+	s.asking.Store(0)
 }
 
 // dataTimeout bounds the silence of a client within a message
