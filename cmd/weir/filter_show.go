@@ -51,6 +51,7 @@ func printFilterProcess(w io.Writer, p admin.FilterProcess) {
 	row("landlock", landlock)
 	row("session", map[bool]string{true: "its own", false: fmt.Sprintf("%d, group %d", p.Session, p.Group)}[p.Session == p.PID && p.Group == p.PID])
 	row("root", p.Root)
+	row("/tmp", map[bool]string{true: "its own", false: "everybody's"}[p.OwnTmp])
 	row("namespaces", orNone(strings.Join(p.Namespaces, " "), ""))
 	var limits []string
 	for name, value := range p.Limits {

@@ -25,6 +25,7 @@ func TestPrintFilterProcess(t *testing.T) {
     landlock       version 7
     session        its own
     root           /
+    /tmp           everybody's
     namespaces     mnt
     limits         core 0, memory 1024
     descriptors    0 pipe:[1], 1 pipe:[2]

@@ -202,6 +202,7 @@ type FilterProcess struct {
 	Session      int               `json:"session"`
 	Group        int               `json:"group"`
 	Root         string            `json:"root"`
+	OwnTmp       bool              `json:"ownTmp"`      // its /tmp is not that of the system
 	Namespaces   []string          `json:"namespaces"`  // that it does not share with the server
 	Descriptors  []string          `json:"descriptors"` // "NUMBER WHAT"
 	Limits       map[string]string `json:"limits"`      // cpu memory processes files core

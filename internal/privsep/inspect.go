@@ -99,6 +99,9 @@ func inspect(pid int) (out admin.FilterProcess, err error) {
 	if out.Root, err = os.Readlink(dir + "root"); err != nil {
 		return out, err
 	}
+	theirs, err := os.Stat(dir + "root/tmp")
+	everybodys, err2 := os.Stat(filepath.Join(out.Root, "tmp"))
+	out.OwnTmp = err == nil && err2 == nil && !os.SameFile(theirs, everybodys)
 	limits, err := os.ReadFile(dir + "limits")
 	if err != nil {
 		return out, err

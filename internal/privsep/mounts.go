@@ -78,21 +78,21 @@ func (c *change) protectSome(paths []string) error {
 	return nil
 }
 
-// writable is a path with what is mounted there and below, as it is.
-type writable struct {
+// mounted is a path with what is, or is to be, mounted there and below.
+type mounted struct {
 	path string
 	tree int
 }
 
 // keepWritable takes what is in the view's Write, to be put back; ok is false if
 // the kernel cannot do that.
-func (c *change) keepWritable() (all []writable, ok bool, err error) {
+func (c *change) keepWritable() (all []mounted, ok bool, err error) {
 	for _, path := range slices.Sorted(slices.Values(c.View.Write)) { // a directory before what is in it
 		path = filepath.Join("/", c.Chroot, path)
 		tree, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		switch {
 		case err == nil:
-			all = append(all, writable{path, tree})
+			all = append(all, mounted{path, tree})
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES): // the view tells
 		case isRefused(err):
 			return all, false, nil
@@ -104,7 +104,7 @@ func (c *change) keepWritable() (all []writable, ok bool, err error) {
 }
 
 // hide covers what the filter must not see by mounts that only it has, and
-// gives it a /tmp of its own if it has a view of its own.
+// gives it a /tmp and a /dev/shm of its own.
 func (c *change) hide() error {
 	if !c.mounts {
 		c.noteShown()
@@ -137,6 +137,7 @@ func (c *change) noteShown() {
 		c.note("no mount namespace is allowed, so filters with read or write have no /tmp of their own")
 		return
 	}
+	c.note("no mount namespace is allowed, so filters without read or write share /tmp with everybody")
 	if c.UID == os.Geteuid() {
 		c.note("no mount namespace is allowed, so filters of the server's own user can read the queue and the keys; give them read or write, or a user")
 	}
@@ -189,11 +190,11 @@ func (c *change) cover(path string) error {
 	return unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|flags, "")
 }
 
-// ownTmp mounts an empty /tmp for a filter with a view, if nothing below the
-// one of all is in that view.
+// ownTmp mounts an empty /tmp. For a filter with a view that is memory, and only
+// if nothing below the one of all is in that view.
 func (c *change) ownTmp() error {
 	if c.View == nil {
-		return nil
+		return c.privateTmp()
 	}
 	own, err := c.ownDir("/tmp")
 	if isRefused(err) {

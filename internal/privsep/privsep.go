@@ -50,6 +50,7 @@ type Launcher struct {
 	procs []*config.Proc
 	hide  []string // the server's own: the queue and the keys
 	keep  []string // within hide, what everybody may use
+	near  []string // beside what filters may have theirs
 	*state
 }
 
@@ -61,6 +62,7 @@ type state struct {
 	noUserNS bool              // the system refuses user namespaces
 	reaper   *reaper           // nil while there is none
 	closed   bool              // there is to be none any more
+	sweep    sync.Once         // of what killed servers have left
 }
 
 // launched is what was done for one process.
@@ -70,7 +72,8 @@ type launched struct {
 	start uint64 // its stat's
 	scope int    // the thread that can end all of it with killScope, 0: none
 	notes []string
-	abi   int // of Landlock
+	abi   int    // of Landlock
+	tmp   string // to be removed after its end, "" if nothing is
 }
 
 // New makes a Launcher for the filters of cfg. Sockets are paths within the
@@ -89,6 +92,16 @@ func (l *Launcher) For(cfg *config.Config) *Launcher {
 		next.hide = append(next.hide, k.Key)
 	}
 	slices.Sort(next.hide[1:])
+	// Whoever tries the server out in /tmp has there what filters use.
+	if exe, err := os.Executable(); err == nil {
+		next.near = append(next.near, exe)
+	}
+	for _, c := range cfg.Procs {
+		if conf, err := filepath.Abs(c.Pos.File); err == nil && !slices.Contains(next.near, conf) {
+			next.near = append(next.near, conf)
+		}
+	}
+	next.near = append(next.near, cfg.Queue.Path)
 	return next
 }
 

@@ -40,6 +40,9 @@ type spec struct {
 	Files     int
 	Processes int
 
+	Tmp     string   // what becomes /tmp, without a view; "": the one of all stays
+	TmpKeep []string // directories of the one of all that are found in it
+
 	Hide []string // files and directories, as the server sees them
 	Keep []string // sockets within those that stay
 	View *view    // nil: everything
@@ -99,6 +102,11 @@ func (sp *spec) validate() error {
 			return fmt.Errorf("path %q does not begin with /", path)
 		}
 	}
+	for _, name := range sp.TmpKeep {
+		if name != filepath.Base(name) || name == ".." || name == "." || name == "/" {
+			return fmt.Errorf("%q is no name of a directory", name)
+		}
+	}
 	for _, v := range sp.Env {
 		if name, _, ok := strings.Cut(v, "="); !ok || name == "" {
 			return fmt.Errorf("%q is no variable with its value", v)
@@ -122,8 +130,10 @@ func (sp *spec) paths() []string {
 	if sp.View != nil {
 		all = append(append(append(all, sp.View.Read...), sp.View.Write...), sp.View.Own...)
 	}
-	if sp.Chroot != "" {
-		all = append(all, sp.Chroot)
+	for _, path := range []string{sp.Chroot, sp.Tmp} {
+		if path != "" {
+			all = append(all, path)
+		}
 	}
 	return all
 }

@@ -98,7 +98,13 @@ func isRefused(err error) bool {
 }
 
 // launch forks, sends the spec and waits for what becomes of it.
-func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr) (*exec.Cmd, reply, error) {
+func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr) (cmd *exec.Cmd, rep reply, err error) {
+	tmp, known := l.makeTmp(sp), false
+	defer func() {
+		if !known {
+			removeTmp(tmp)
+		}
+	}()
 	message, err := json.Marshal(sp)
 	if err != nil {
 		return nil, reply{}, err
@@ -117,7 +123,7 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 
 	// The link, not the file's name: the file may have been replaced since we
 	// were started, and by a program that speaks another version of spec.
-	cmd := &exec.Cmd{
+	cmd = &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{role, sp.Name}, Dir: "/", Env: []string{"GOGC=off"},
 		Stdin: stdio[0], Stdout: stdio[1], Stderr: stdio[2], ExtraFiles: []*os.File{ask, answer},
 		SysProcAttr: attr,
@@ -129,8 +135,9 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 	if err != nil {
 		return nil, reply{}, err
 	}
-	notes := l.know(cmd.Process.Pid, sp)
-	rep, err := converse(tell, hear, message)
+	known = true
+	notes := l.know(cmd.Process.Pid, sp, tmp)
+	rep, err = converse(tell, hear, message)
 	if err == nil {
 		rep.Notes = append(rep.Notes, notes...)
 		return cmd, rep, nil
@@ -145,8 +152,8 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 
 // know makes a process known before it runs the filter's program, so that Guard
 // and the reaper know it from its first moment.
-func (l *Launcher) know(pid int, sp *spec) (notes []string) {
-	p := &launched{name: sp.Name, spec: sp}
+func (l *Launcher) know(pid int, sp *spec, tmp string) (notes []string) {
+	p := &launched{name: sp.Name, spec: sp, tmp: tmp}
 	st, err := readStat(pid)
 	p.start = st.start
 	l.mu.Lock()
@@ -266,9 +273,13 @@ func (l *Launcher) End(pid int) {
 
 func (l *Launcher) forget(pid int) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	p := l.running[pid]
 	delete(l.running, pid)
 	if l.reaper != nil {
 		l.reaper.say(fmt.Sprintf("-%d\n", pid))
+	}
+	l.mu.Unlock()
+	if p != nil {
+		removeTmp(p.tmp)
 	}
 }
