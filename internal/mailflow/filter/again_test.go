@@ -127,3 +127,16 @@ func TestLeaveDeafFilter(t *testing.T) {
 		}
 	}
 }
+
+// A filter that begins again and again is waited for no longer than one that
+// does not answer.
+func TestNotReadyInTime(t *testing.T) {
+	h, _ := impatient(t, 100*time.Millisecond, command("exit-at-start"))
+	s := open(h)
+	defer s.Close()
+	began := time.Now()
+	wantFault(t, ask(t, s, filterwire.MailFrom, "a@example.net"), "a")
+	if took := time.Since(began); took > restartGrace {
+		t.Errorf("waited %v with a time limit of 100ms", took)
+	}
+}

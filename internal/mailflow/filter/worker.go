@@ -363,8 +363,9 @@ var noWait = func() context.Context {
 }()
 
 // current gives the process that is ready, nil if there is none. It waits for
-// one that is due until ctx ends.
+// one that is due until ctx ends, and no longer than for an answer.
 func (w *worker) current(ctx context.Context) *process {
+	latest := time.Now().Add(w.proc.policy.timeout)
 	for {
 		if p := w.latest.Load(); p != nil && !p.ended.Load() {
 			return p
@@ -378,7 +379,7 @@ func (w *worker) current(ctx context.Context) *process {
 		if p := w.latest.Load(); p != nil && !p.ended.Load() {
 			return p
 		}
-		if left <= 0 {
+		if left = min(left, time.Until(latest)); left <= 0 {
 			return nil
 		}
 		t := time.NewTimer(left)
