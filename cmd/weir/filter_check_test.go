@@ -115,7 +115,8 @@ func TestFilterNew(t *testing.T) {
 	for args, want := range map[string]int{
 		"filter new refuse --lang sh":   exitFailure, // it exists
 		"filter new other":              exitUsage,
-		"filter new other --lang cobol": exitFailure,
+		"filter new other --lang cobol": exitUsage,
+		"filter new Other --lang sh":    exitUsage,
 		"filter new":                    exitUsage,
 	} {
 		if _, err := run(t, "", strings.Fields(args)...); code(err) != want {

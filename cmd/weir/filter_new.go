@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,8 +27,11 @@ NAME is lower-case letters, digits and dashes, and begins with a letter.`,
 	}
 	c.Flags().StringVar(&lang, "lang", "", "its `language`: "+strings.Join(rehearse.Languages(), ", "))
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if lang == "" {
+		if !slices.Contains(rehearse.Languages(), lang) {
 			return exitWith(exitUsage, fmt.Errorf("in which language? expected --lang %s", strings.Join(rehearse.Languages(), "|")))
+		}
+		if !rehearse.PlausibleName(filepath.Base(args[0])) {
+			return exitWith(exitUsage, fmt.Errorf("%q cannot be the name of a filter; see: %s --help", args[0], c.CommandPath()))
 		}
 		dir, err := filepath.Abs(args[0])
 		if err != nil {

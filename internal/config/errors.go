@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // MaxErrors is how many errors of a configuration are reported; reading stops
@@ -69,11 +70,12 @@ func (e Errors) Error() string {
 }
 
 // nearest gives the word that somebody may have wanted to write, "" if none
-// is near: at most two slips, and fewer than half of the letters.
+// is near: at most two slips, and fewer than half of the letters. All numbers
+// are near each other.
 func nearest(found string, words []string) string {
 	best, bestDist := "", 3
 	for _, w := range words {
-		if strings.Contains(w, " ") {
+		if strings.Contains(w, " ") || !strings.ContainsFunc(w, unicode.IsLetter) {
 			continue
 		}
 		if d := distance(strings.ToLower(found), w); d < bestDist && 2*d < len(w) {

@@ -47,12 +47,15 @@ var filterName = regexp.MustCompile(`^[a-z](-?[a-z0-9])*$`)
 // maxName bounds a filter's name, in bytes.
 const maxName = 63
 
+// PlausibleName reports whether a filter can have that name.
+func PlausibleName(name string) bool { return filterName.MatchString(name) && len(name) <= maxName }
+
 // NewFilter writes a filter, its test and its README into a new folder dir,
 // an absolute path, whose last part is the filter's name. A folder that
 // exists is left as it is, and an error.
 func NewFilter(dir, language string) (*Made, error) {
 	name := filepath.Base(dir)
-	if !filterName.MatchString(name) || len(name) > maxName {
+	if !PlausibleName(name) {
 		return nil, fmt.Errorf("%q cannot be the name of a filter: expected up to %d lower-case letters, digits and single dashes, a letter first", name, maxName)
 	}
 	if !filepath.IsAbs(dir) || strings.ContainsAny(dir, "\"\\\n") {

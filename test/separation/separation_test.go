@@ -109,9 +109,11 @@ listen on 127.0.0.1 port @PORT@ tls pki mx.example.test hostname mx.example.test
 action "maildir" maildir "~/Maildir" userbase <users> alias <aliases>
 action "mda" mda "(id -u; cat) >~/mda" userbase <users>
 action "mbox" mbox userbase <users>
+action "system" maildir
 match from any for domain "maildir.test" action "maildir"
 match from any for domain "mda.test" action "mda"
 match from any for domain "mbox.test" action "mbox"
+match from any for domain "system.test" action "system"
 `), h.port)
 	return h
 }
@@ -461,6 +463,25 @@ func TestHangupWithoutEngine(t *testing.T) {
 		}
 	}
 	h.send(t, "alice@maildir.test", "one")
+}
+
+// TestOwnUser: nobody delivers to the server's own user, who has no mailbox.
+func TestOwnUser(t *testing.T) {
+	h := newHouse(t)
+	c, err := smtp.Dial(fmt.Sprintf("127.0.0.1:%d", h.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Mail("sender@example.net"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Rcpt(engineUser + "@system.test"); err == nil || !strings.HasPrefix(err.Error(), "550 ") {
+		t.Errorf("mail for the server's user: %v", err)
+	}
+	if err := c.Rcpt(recipientUser + "@system.test"); err != nil {
+		t.Errorf("mail for another user of the system: %v", err)
+	}
 }
 
 // TestParentKilled: nothing of a server outlives its parent.
