@@ -13,6 +13,7 @@ import (
 	"github.com/weirmail/weir/bench/load"
 	"github.com/weirmail/weir/bench/record"
 	"github.com/weirmail/weir/bench/sink"
+	"github.com/weirmail/weir/test/weirtest"
 )
 
 // TestMain is this program in another role, if it was started as one.
@@ -39,7 +40,9 @@ func TestMeasured(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", weir, "./cmd/weir").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	o := options{rounds: 1, seconds: 0.05, scale: 0.001, servers: "weir", weir: weir, dir: t.TempDir(), results: results}
+	dir := t.TempDir()
+	weirtest.Open(t, dir)
+	o := options{rounds: 1, seconds: 0.05, scale: 0.001, servers: "weir", weir: weir, dir: dir, results: results}
 	for _, c := range []struct {
 		works []work
 		only  string

@@ -53,6 +53,7 @@ func TestWeir(t *testing.T) {
 	}
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each process that ends takes a second
 	dir := t.TempDir()
+	weirtest.Open(t, dir)
 	built, err := filters.Build(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,7 @@ func (l *logBuffer) String() string {
 // "@DIR@" stands for dir.
 func build(t *testing.T, dir, text string, opt Options) (*Server, *logBuffer, error) {
 	t.Helper()
+	weirtest.Open(t, dir)
 	cfg, err := load(dir, text)
 	if err != nil {
 		t.Fatal(err)

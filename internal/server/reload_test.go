@@ -319,6 +319,7 @@ func TestReloadStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startReloadable(t, dir, "listen on 127.0.0.1 port 0 tag in\n"+boxes(dir))
+	os.Chmod(dir, 0o777) // the filter's user writes there
 	result := make(chan error, 1)
 	c := r.control(t)
 	r.mu.Lock()

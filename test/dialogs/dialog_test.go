@@ -64,6 +64,7 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	weirtest.Open(t, filepath.Dir(self)) // it is a filter, too
 	st := &stage{listeners: make(map[string]*actor)}
 	st.add(t, fmt.Sprintf("filter echo proc-exec \"%s %s\"\n", self, echoFilter),
 		[2]string{"plain", ""}, [2]string{"echo", "filter echo"})

@@ -52,9 +52,7 @@ func TestServerKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-				os.Chmod(d, 0o755)
-			}
+			weirtest.Open(t, dir)
 			pids, port := filepath.Join(dir, "pids"), weirtest.FreePort(t)
 			config := fmt.Sprintf("queue path \"%[1]s/spool\"\nfilter f proc-exec \"%[1]s/filter %[2]s\"\nlisten on 127.0.0.1 port %[3]d filter f\naction \"local\" maildir\nmatch for local action \"local\"\n", dir, pids, port)
 			if k.queueUser != "" {

@@ -90,6 +90,17 @@ func FreePort(t testing.TB) int {
 	}
 }
 
+// Open lets everybody into a directory of the test, and those above it: filters
+// and the server itself may have users of their own.
+func Open(t testing.TB, dir string) {
+	t.Helper()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Server is a weir that runs.
 type Server struct {
 	Config string // path of its configuration
@@ -106,6 +117,7 @@ type Server struct {
 // are the test's failure.
 func Start(t testing.TB, dir, text string, ready ...int) *Server {
 	t.Helper()
+	Open(t, dir)
 	s := &Server{Config: filepath.Join(dir, "weir.conf"), Spool: filepath.Join(dir, "spool")}
 	text = fmt.Sprintf("queue path %q\n%s", s.Spool, text)
 	if err := os.WriteFile(s.Config, []byte(text), 0o644); err != nil {
