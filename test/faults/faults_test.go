@@ -86,7 +86,7 @@ func allFaults() []*fault {
 
 // answerLimit is the time limit of the filters, as the configuration has it. It
 // is long enough for them to start, all at once, on a machine that is busy.
-const answerLimit = "5s"
+const answerLimit = "10s"
 
 // TestFaults has a filter for every way to misbehave at every phase, all in one
 // server for each policy, and a message through each, while bystanders send

@@ -279,7 +279,7 @@ func (f *filter) misbehave(session, token string) bool {
 		return false
 	case "late":
 		f.out.Flush()
-		time.Sleep(7 * time.Second) // the time limit is 5 s
+		time.Sleep(14 * time.Second) // the time limit is 10 s
 	case "deaf":
 		f.out.Flush()
 		forever()
