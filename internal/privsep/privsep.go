@@ -72,8 +72,8 @@ type launched struct {
 	start uint64 // its stat's
 	scope int    // the thread that can end all of it with killScope, 0: none
 	notes []string
-	abi   int    // of Landlock
-	tmp   string // to be removed after its end, "" if nothing is
+	abi   int      // of Landlock
+	tmp   *os.File // to be removed after its end, nil if nothing is
 }
 
 // New makes a Launcher for the filters of cfg. Sockets are paths within the

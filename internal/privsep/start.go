@@ -152,7 +152,7 @@ func (l *Launcher) launch(sp *spec, stdio [3]*os.File, attr *syscall.SysProcAttr
 
 // know makes a process known before it runs the filter's program, so that Guard
 // and the reaper know it from its first moment.
-func (l *Launcher) know(pid int, sp *spec, tmp string) (notes []string) {
+func (l *Launcher) know(pid int, sp *spec, tmp *os.File) (notes []string) {
 	p := &launched{name: sp.Name, spec: sp, tmp: tmp}
 	st, err := readStat(pid)
 	p.start = st.start

@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,24 +17,27 @@ import (
 // for the process and removed after its end. It is on the disk, not in memory as
 // that of a view: a filter of old may keep whole messages there.
 
-// tmpPrefix begins the name of such a directory, the server's process id follows.
+// tmpPrefix begins the name of such a directory.
 const tmpPrefix = "weir-tmp-"
 
 // makeTmp makes the directory, if the process can get it, and gives what to
-// remove in the end, "" if there is nothing.
-func (l *Launcher) makeTmp(sp *spec) (outer string) {
+// remove in the end, nil if there is nothing.
+func (l *Launcher) makeTmp(sp *spec) (outer *os.File) {
 	sp.Tmp, sp.TmpKeep = "", nil
 	if sp.View != nil || sp.KeepCaps || os.Geteuid() != 0 && !sp.OwnMounts {
-		return ""
+		return nil
 	}
 	keep, ok := tmpDirs(filepath.Join("/", sp.Chroot, "tmp"), slices.Concat(sp.Argv, sp.Env, l.near))
 	if !ok {
-		return "" // it is the /tmp of everybody that the filter works with
+		return nil // it is the /tmp of everybody that the filter works with
 	}
 	l.sweep.Do(sweepTmp)
-	outer, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tmpPrefix, os.Getpid()))
+	dir, err := os.MkdirTemp("", tmpPrefix)
 	if err == nil {
-		inner := filepath.Join(outer, "tmp") // the outer one keeps others from it
+		outer, err = lockDir(dir)
+	}
+	if err == nil {
+		inner := filepath.Join(dir, "tmp") // the outer one keeps others from it
 		err = errors.Join(os.Mkdir(inner, 0o700), os.Chmod(inner, os.ModeSticky|0o777))
 		for _, name := range keep {
 			err = errors.Join(err, os.Mkdir(filepath.Join(inner, name), 0o700))
@@ -42,12 +45,29 @@ func (l *Launcher) makeTmp(sp *spec) (outer string) {
 		sp.Tmp, sp.TmpKeep = inner, keep
 	}
 	if err != nil {
-		os.RemoveAll(outer)
+		os.RemoveAll(dir)
+		if outer != nil {
+			outer.Close()
+		}
 		l.note(sp.Name, []string{fmt.Sprintf("filters have no /tmp of their own: %v", err)})
 		sp.Tmp, sp.TmpKeep = "", nil
-		return ""
+		return nil
 	}
 	return outer
+}
+
+// lockDir opens a directory and locks it for as long as it is open: the system
+// ends the lock with the server, however that ends.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return f, nil
 }
 
 // tmpDirs gives the directories in tmp, the host's path of a filter's /tmp, that
@@ -83,26 +103,28 @@ func tmpDirs(tmp string, words []string) (names []string, ok bool) {
 func inName(c rune) bool { return !strings.ContainsRune("/ \t\n\"'`:;,=&|<>()", c) }
 
 // removeTmp removes what makeTmp has made.
-func removeTmp(outer string) {
-	if outer != "" {
-		os.RemoveAll(outer) // it follows no symbolic link
+func removeTmp(outer *os.File) {
+	if outer != nil {
+		os.RemoveAll(outer.Name()) // it follows no symbolic link
+		outer.Close()
 	}
 }
 
-// sweepTmp removes what servers have left that were killed.
+// tmpYoung is the age up to which a directory may not be locked yet.
+const tmpYoung = time.Minute
+
+// sweepTmp removes what servers have left that were killed: what is ours and
+// nobody's lock is on.
 func sweepTmp() {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), tmpPrefix+"*"))
 	for _, dir := range dirs {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), tmpPrefix), "-")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n <= 0 || !errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+		fi, err := os.Lstat(dir)
+		if err != nil || !fi.IsDir() || fi.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) || time.Since(fi.ModTime()) < tmpYoung {
 			continue
 		}
-		fi, err := os.Lstat(dir)
-		if err != nil || !fi.IsDir() || fi.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
-			continue // not ours
+		if f, err := lockDir(dir); err == nil {
+			removeTmp(f)
 		}
-		os.RemoveAll(dir)
 	}
 }
 

@@ -1,13 +1,12 @@
 package privsep
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weirmail/weir/internal/config"
 )
@@ -71,7 +70,12 @@ func TestHostileTmpWithoutWords(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("it is in the /tmp of all")
 	}
-	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-*", tmpPrefix, os.Getpid()))); len(left) != 0 {
+	h.mu.Lock()
+	for _, p := range h.running {
+		t.Errorf("%s is still there, with %v", p.name, p.tmp)
+	}
+	h.mu.Unlock()
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), tmpPrefix+"*", "tmp", "privsep-private")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
 	if !strings.HasPrefix(h.dir, "/tmp/") {
@@ -86,30 +90,28 @@ func TestHostileTmpWithoutWords(t *testing.T) {
 
 func TestSweepTmp(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	ended := exec.Command("/bin/true")
-	if err := ended.Run(); err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	for name, stays := range map[string]bool{
-		fmt.Sprintf("%s%d-1", tmpPrefix, os.Getpid()):       true,
-		fmt.Sprintf("%s%d-2", tmpPrefix, ended.Process.Pid): false,
-		tmpPrefix + "x-3": true,
-		fmt.Sprintf("other-%d-4", ended.Process.Pid):         true,
-		fmt.Sprintf("%s-%d-5", tmpPrefix, ended.Process.Pid): true,
-	} {
-		if err := os.MkdirAll(filepath.Join(os.TempDir(), name, "tmp", "x"), 0o700); err != nil {
+	old := time.Now().Add(-2 * tmpYoung)
+	want := []string{tmpPrefix + "link"}
+	for name, stays := range map[string]bool{tmpPrefix + "left": false, tmpPrefix + "used": true, tmpPrefix + "young": true, "other": true} {
+		dir := filepath.Join(os.TempDir(), name)
+		if err := os.MkdirAll(filepath.Join(dir, "tmp", "x"), 0o700); err != nil {
 			t.Fatal(err)
+		}
+		if !strings.HasSuffix(name, "young") {
+			os.Chtimes(dir, old, old)
 		}
 		if stays {
 			want = append(want, name)
 		}
 	}
-	link := fmt.Sprintf("%s%d-link", tmpPrefix, ended.Process.Pid)
-	if err := os.Symlink("/", filepath.Join(os.TempDir(), link)); err != nil {
+	f, err := lockDir(filepath.Join(os.TempDir(), tmpPrefix+"used"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	want = append(want, link)
+	defer f.Close()
+	if err := os.Symlink("/", filepath.Join(os.TempDir(), tmpPrefix+"link")); err != nil {
+		t.Fatal(err)
+	}
 	sweepTmp()
 	entries, err := os.ReadDir(os.TempDir())
 	if err != nil {
